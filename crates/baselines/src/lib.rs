@@ -1,0 +1,1 @@
+//! Classical representations, for an honest comparison.

@@ -1,0 +1,74 @@
+use std::collections::BTreeMap;
+
+use ndarray::{Array1, Array2};
+
+use crate::{Error, Image, Patches, Result, Sites, Spectra};
+
+/// Samples for training and what is known of them: the content of a DATA file.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Dataset {
+    /// Small images.
+    pub images: Option<Patches>,
+    /// Spectra; with `images`, the two are pairs.
+    pub spectra: Option<Spectra>,
+    /// Class of each sample; −1 if unknown.
+    pub labels: Option<Array1<i64>>,
+    /// Continuous targets, N×K.
+    pub targets: Option<Array2<f32>>,
+    /// Further known numbers of each sample, such as `angle` (rad) or `shear`.
+    pub truth: BTreeMap<String, Array1<f64>>,
+}
+
+impl Dataset {
+    /// Number of samples.
+    ///
+    /// # Errors
+    /// If there are neither images nor spectra, or the parts differ in length.
+    pub fn len(&self) -> Result<usize> {
+        let images = self.images.as_ref().map(Patches::len);
+        let spectra = self.spectra.as_ref().map(|s| s.values().nrows());
+        let Some(expected) = images.or(spectra) else {
+            return Err(Error::Empty { what: "dataset", shape: vec![0] });
+        };
+        let named = [
+            ("spectra", spectra),
+            ("labels", self.labels.as_ref().map(Array1::len)),
+            ("targets", self.targets.as_ref().map(Array2::nrows)),
+        ];
+        let truth = self.truth.iter().map(|(name, v)| (name.as_str(), Some(v.len())));
+        for (name, found) in named.into_iter().chain(truth) {
+            if let Some(found) = found.filter(|&f| f != expected) {
+                return Err(Error::Length { what: format!("`{name}`"), found, expected });
+            }
+        }
+        Ok(expected)
+    }
+}
+
+/// An image whose every site is known.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scene {
+    /// The image as a microscope would give it.
+    pub image: Image,
+    /// The true sites.
+    pub sites: Sites,
+    /// Known numbers of each site, such as `sublattice`, `domain` or `polarisation_x`.
+    pub truth: BTreeMap<String, Array1<f64>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Scaling;
+    use ndarray::{Array4, array};
+
+    #[test]
+    fn parts_of_different_length_are_told_apart_by_name() {
+        let images = Patches::new(Array4::zeros((3, 2, 2, 1)), Scaling::unit(1)).unwrap();
+        let mut data = Dataset { images: Some(images), ..Dataset::default() };
+        assert_eq!(data.len(), Ok(3));
+        data.labels = Some(array![0, 1]);
+        assert!(data.len().unwrap_err().to_string().contains("`labels` has length 2, expected 3"));
+        assert!(Dataset::default().len().is_err());
+    }
+}

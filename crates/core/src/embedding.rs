@@ -1,0 +1,137 @@
+use ndarray::{Array1, Array2};
+
+use crate::patches::check_finite;
+use crate::{Error, Result};
+
+/// One latent of every sample: its mean and, if the model is probabilistic, its standard deviation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Column {
+    /// `angle` (rad), `dx`, `dy` (half-widths of the patch), `scale`, `z1`, `z2`, …, `p1`, ….
+    pub name: String,
+    /// Mean of each sample.
+    pub mean: Array1<f32>,
+    /// Standard deviation of each sample.
+    pub sd: Option<Array1<f32>>,
+}
+
+/// What a model says about N samples: named columns of N numbers, and a class if it has classes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Embedding {
+    len: usize,
+    columns: Vec<Column>,
+    class: Option<Array1<i64>>,
+}
+
+impl Embedding {
+    /// An embedding of `len` samples, yet without columns.
+    pub fn new(len: usize) -> Self {
+        Self { len, columns: Vec::new(), class: None }
+    }
+
+    /// Adds a column at the end.
+    ///
+    /// # Errors
+    /// If the name is taken, a length is not that of the embedding, or a value is not finite.
+    pub fn push(&mut self, name: &str, mean: Array1<f32>, sd: Option<Array1<f32>>) -> Result<()> {
+        if self.columns.iter().any(|c| c.name == name) {
+            return Err(Error::DuplicateColumn(name.to_owned()));
+        }
+        for values in std::iter::once(&mean).chain(&sd) {
+            if values.len() != self.len {
+                let what = format!("column `{name}`");
+                return Err(Error::Length { what, found: values.len(), expected: self.len });
+            }
+            check_finite(&format!("column `{name}`"), values.view())?;
+        }
+        self.columns.push(Column { name: name.to_owned(), mean, sd });
+        Ok(())
+    }
+
+    /// Sets the class of each sample.
+    ///
+    /// # Errors
+    /// If the length is not that of the embedding.
+    pub fn set_class(&mut self, class: Array1<i64>) -> Result<()> {
+        if class.len() != self.len {
+            return Err(Error::Length { what: "class".into(), found: class.len(), expected: self.len });
+        }
+        self.class = Some(class);
+        Ok(())
+    }
+
+    /// Number of samples.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are no samples.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The columns in order.
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// The class of each sample, if the model has classes.
+    pub fn class(&self) -> Option<&Array1<i64>> {
+        self.class.as_ref()
+    }
+
+    /// The column of this name, if there is one.
+    pub fn get(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|c| c.name == name)
+    }
+
+    /// The column of this name.
+    ///
+    /// # Errors
+    /// If there is none; the message lists those there are.
+    pub fn column(&self, name: &str) -> Result<&Column> {
+        self.get(name).ok_or_else(|| {
+            let present = self.columns.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ");
+            Error::NoColumn { name: name.to_owned(), present }
+        })
+    }
+
+    /// Names of the content latents (`z1`, `z2`, …), in order.
+    pub fn content(&self) -> Vec<&str> {
+        let is_content =
+            |name: &str| name.strip_prefix('z').is_some_and(|d| !d.is_empty() && d.bytes().all(|b| b.is_ascii_digit()));
+        self.columns.iter().map(|c| c.name.as_str()).filter(|n| is_content(n)).collect()
+    }
+
+    /// Means of the named columns side by side, N×(number of names).
+    ///
+    /// # Errors
+    /// If a column is missing.
+    pub fn matrix(&self, names: &[&str]) -> Result<Array2<f32>> {
+        let mut out = Array2::zeros((self.len, names.len()));
+        for (name, mut column) in names.iter().zip(out.columns_mut()) {
+            column.assign(&self.column(name)?.mean);
+        }
+        Ok(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::array;
+
+    #[test]
+    fn columns_are_named_once_complete_and_finite() {
+        let mut e = Embedding::new(2);
+        e.push("angle", array![0.0, 1.0], None).unwrap();
+        e.push("z1", array![2.0, 3.0], Some(array![0.1, 0.2])).unwrap();
+        assert!(matches!(e.push("z1", array![2.0, 3.0], None), Err(Error::DuplicateColumn(_))));
+        assert!(matches!(e.push("z2", array![2.0], None), Err(Error::Length { .. })));
+        assert!(matches!(e.push("z2", array![f32::NAN, 0.0], None), Err(Error::NotFinite { .. })));
+        e.push("zoom", array![0.0, 0.0], None).unwrap();
+        assert_eq!(e.content(), ["z1"]);
+        assert_eq!(e.matrix(&["z1", "angle"]).unwrap(), array![[2.0, 0.0], [3.0, 1.0]]);
+        assert!(e.matrix(&["z9"]).unwrap_err().to_string().contains("angle, z1"));
+        assert!(e.set_class(array![1]).is_err());
+    }
+}

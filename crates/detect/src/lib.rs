@@ -1,0 +1,1 @@
+//! Finds atoms in images, to a fraction of a pixel.

@@ -1,0 +1,1 @@
+//! Reads microscopy files with their calibration, and writes results.

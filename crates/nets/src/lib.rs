@@ -1,0 +1,1 @@
+//! Tensors, layers and the hot operations behind the device trait.

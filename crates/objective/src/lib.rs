@@ -1,0 +1,1 @@
+//! Likelihoods, divergences and the evidence lower bound.

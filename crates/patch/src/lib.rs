@@ -1,0 +1,1 @@
+//! Cuts a calibrated window around each atom.

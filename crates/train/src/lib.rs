@@ -1,0 +1,1 @@
+//! Mini-batches, optimiser loop, early stop, checkpoints and progress.

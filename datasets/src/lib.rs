@@ -1,0 +1,1 @@
+//! Data whose ground truth is known, and recipes for real data.

@@ -1,0 +1,2 @@
+//! The parsimon runner.
+fn main() {}
