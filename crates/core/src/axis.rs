@@ -43,7 +43,7 @@ impl Axis {
     pub fn nanometres(&self) -> Option<f64> {
         let factor = match self.unit.as_str() {
             "pm" => 1e-3,
-            "Å" | "Å" | "A" | "angstrom" | "Angstrom" => 0.1,
+            "\u{c5}" | "\u{212b}" | "A" | "angstrom" | "Angstrom" => 0.1,
             "nm" | "nanometer" | "nanometre" => 1.0,
             "µm" | "μm" | "um" | "micron" | "micrometer" | "micrometre" => 1e3,
             "mm" => 1e6,

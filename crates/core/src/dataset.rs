@@ -24,7 +24,7 @@ impl Dataset {
     ///
     /// # Errors
     /// If there are neither images nor spectra, or the parts differ in length.
-    pub fn len(&self) -> Result<usize> {
+    pub fn samples(&self) -> Result<usize> {
         let images = self.images.as_ref().map(Patches::len);
         let spectra = self.spectra.as_ref().map(|s| s.values().nrows());
         let Some(expected) = images.or(spectra) else {
@@ -66,9 +66,9 @@ mod tests {
     fn parts_of_different_length_are_told_apart_by_name() {
         let images = Patches::new(Array4::zeros((3, 2, 2, 1)), Scaling::unit(1)).unwrap();
         let mut data = Dataset { images: Some(images), ..Dataset::default() };
-        assert_eq!(data.len(), Ok(3));
+        assert_eq!(data.samples(), Ok(3));
         data.labels = Some(array![0, 1]);
-        assert!(data.len().unwrap_err().to_string().contains("`labels` has length 2, expected 3"));
-        assert!(Dataset::default().len().is_err());
+        assert!(data.samples().unwrap_err().to_string().contains("`labels` has length 2, expected 3"));
+        assert!(Dataset::default().samples().is_err());
     }
 }
