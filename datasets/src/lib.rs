@@ -1,1 +1,16 @@
-//! Data whose ground truth is known, and recipes for real data.
+#![doc = include_str!("../README.md")]
+
+mod cards;
+mod error;
+mod graphene;
+mod perovskite;
+mod recipes;
+mod scan;
+mod suits;
+
+pub use cards::{CardsParams, cards};
+pub use error::{Error, Result};
+pub use graphene::{GrapheneParams, graphene};
+pub use perovskite::{PerovskiteParams, perovskite};
+pub use recipes::{REAL, Recipe};
+pub use suits::Suit;
