@@ -1,0 +1,118 @@
+use std::collections::BTreeMap;
+
+use dfdx::shapes::HasShape;
+use dfdx::tensor::Gradients;
+
+use crate::{Compute, Parameters, Result, matrix};
+
+/// Adam: m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g², w ← w − η·m̂/(√v̂ + ε), with bias-corrected m̂, v̂.
+///
+/// Reference: Kingma & Ba 2014, arXiv 1412.6980.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Adam {
+    /// η; above 0, default 10⁻³.
+    pub learning_rate: f32,
+    /// β₁ and β₂; in [0,1), default 0.9 and 0.999.
+    pub betas: (f32, f32),
+    /// ε, default 10⁻⁸.
+    pub epsilon: f32,
+    /// Steps taken so far.
+    pub steps: i32,
+    /// First and second moment of each parameter, by its name.
+    pub moments: BTreeMap<String, Moments>,
+}
+
+/// Running means of a parameter's gradient and of its square.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Moments {
+    /// m.
+    pub first: Vec<f32>,
+    /// v.
+    pub second: Vec<f32>,
+}
+
+impl Default for Adam {
+    fn default() -> Self {
+        Self { learning_rate: 1e-3, betas: (0.9, 0.999), epsilon: 1e-8, steps: 0, moments: BTreeMap::new() }
+    }
+}
+
+impl Adam {
+    /// One step along the gradients; parameters without gradient stay.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn step<D: Compute>(&mut self, model: &mut dyn Parameters<D>, gradients: &mut Gradients<f32, D>) -> Result<()> {
+        self.steps += 1;
+        let (b1, b2) = self.betas;
+        let rate = self.learning_rate / (1.0 - b1.powi(self.steps));
+        let spread = (1.0 - b2.powi(self.steps)).sqrt().recip();
+        let mut outcome = Ok(());
+        model.visit_mut("", &mut |name, parameter| {
+            let step = || -> Result<()> {
+                gradients.get_or_alloc_mut(parameter).map_err(crate::error::device)?;
+                let gradient = gradients.get(parameter).as_vec();
+                let mut values = parameter.as_vec();
+                let moments = self.moments.entry(name).or_default();
+                moments.first.resize(values.len(), 0.0);
+                moments.second.resize(values.len(), 0.0);
+                let state = moments.first.iter_mut().zip(&mut moments.second);
+                for ((w, g), (m, v)) in values.iter_mut().zip(&gradient).zip(state) {
+                    *m = b1 * *m + (1.0 - b1) * g;
+                    *v = b2 * *v + (1.0 - b2) * g * g;
+                    *w -= rate * *m / (v.sqrt() * spread + self.epsilon);
+                }
+                let (rows, columns) = *parameter.shape();
+                *parameter = matrix(parameter.device(), values, rows, columns)?;
+                Ok(())
+            };
+            if outcome.is_ok() {
+                outcome = step();
+            }
+        });
+        outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dfdx::tensor::{Cpu, Trace};
+    use dfdx::tensor_ops::{Backward, SumTo, TryMul};
+
+    use super::*;
+    use crate::Matrix;
+
+    struct One(Matrix<Cpu>);
+
+    impl Parameters<Cpu> for One {
+        fn visit(&self, _: &str, f: &mut dyn FnMut(String, &Matrix<Cpu>)) {
+            f("w".into(), &self.0);
+        }
+        fn visit_mut(&mut self, _: &str, f: &mut dyn FnMut(String, &mut Matrix<Cpu>)) {
+            f("w".into(), &mut self.0);
+        }
+    }
+
+    #[test]
+    fn steps_agree_with_those_of_dfdx() {
+        let cpu = Cpu::default();
+        let start = vec![-0.5f32, -0.25, 0.1, 0.6, 1.0];
+        let slope = |w: &Matrix<Cpu>| w.leaky_trace().try_mul(0.3).unwrap().square().sum::<(), _>().backward();
+        let mut ours = One(matrix(&cpu, start.clone(), 1, 5).unwrap());
+        let mut adam = Adam { learning_rate: 1e-2, ..Adam::default() };
+        let mut theirs = matrix(&cpu, start, 1, 5).unwrap();
+        let config = dfdx::tensor_ops::AdamConfig { lr: 1e-2, ..Default::default() };
+        let (mut m, mut v) = (Gradients::leaky(), Gradients::leaky());
+        let anchor = theirs.clone();
+        for step in 1..=20 {
+            let mut gradients = slope(&ours.0);
+            adam.step(&mut ours, &mut gradients).unwrap();
+            let mut gradients = slope(&theirs);
+            let (m, v) = (m.get_or_alloc_mut(&anchor).unwrap(), v.get_or_alloc_mut(&anchor).unwrap());
+            config.try_update(step, &mut theirs, m, v, gradients.get_or_alloc_mut(&anchor).unwrap()).unwrap();
+        }
+        for (a, b) in ours.0.as_vec().iter().zip(theirs.as_vec()) {
+            assert!((a - b).abs() < 1e-6, "{a} {b}");
+        }
+    }
+}

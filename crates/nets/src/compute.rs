@@ -1,0 +1,87 @@
+use dfdx::tensor::{Cpu, Tape, Tensor};
+use dfdx::tensor_ops::Device;
+
+use crate::error::device;
+use crate::likelihood::{self, Scored, Target};
+use crate::spatial::{self, SpatialDecoder};
+use crate::{Dense, Error, Result, dense};
+
+/// A matrix of the network, with its size known at run time only.
+pub type Matrix<D> = Tensor<(usize, usize), f32, D>;
+
+/// A device with the hot operations of the models.
+///
+/// Each operation has a composed form, made of dfdx's own operations, which is the reference, the oracle of the tests
+/// and what CUDA runs; a device may replace it by a fused one.
+pub trait Compute: Device<f32> {
+    /// y = f(x·W + b); see [`Dense`].
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn dense<T: Tape<f32, Self>>(
+        x: Tensor<(usize, usize), f32, Self, T>,
+        layer: &Dense<Self>,
+    ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
+        dense::composed(x, layer)
+    }
+
+    /// Weighted log-likelihood of decoder outputs (rows, pixels·channels).
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn score<T: Tape<f32, Self>>(
+        outputs: Tensor<(usize, usize), f32, Self, T>,
+        target: &Target<'_, Self>,
+    ) -> Result<Scored<Self, T>> {
+        likelihood::composed(outputs, target)
+    }
+
+    /// Weighted log-likelihood of data given placed latents; see [`SpatialDecoder::score`].
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn spatial_score<T: Tape<f32, Self>>(
+        decoder: &SpatialDecoder<Self>,
+        placed: Tensor<(usize, usize), f32, Self, T>,
+        target: &Target<'_, Self>,
+    ) -> Result<Scored<Self, T>> {
+        Self::score(spatial::composed(decoder, placed)?, target)
+    }
+
+    /// Decoder outputs (rows, pixels·channels) of placed latents, without gradients.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn spatial_outputs(decoder: &SpatialDecoder<Self>, placed: &Matrix<Self>) -> Result<Vec<f32>> {
+        Ok(spatial::composed(decoder, placed.clone())?.as_vec())
+    }
+}
+
+impl Compute for Cpu {
+    fn spatial_score<T: Tape<f32, Self>>(
+        decoder: &SpatialDecoder<Self>,
+        placed: Tensor<(usize, usize), f32, Self, T>,
+        target: &Target<'_, Self>,
+    ) -> Result<Scored<Self, T>> {
+        spatial::fused_score(decoder, placed, target)
+    }
+
+    fn spatial_outputs(decoder: &SpatialDecoder<Self>, placed: &Matrix<Self>) -> Result<Vec<f32>> {
+        Ok(spatial::fused_outputs(decoder, placed))
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl Compute for dfdx::tensor::Cuda {}
+
+/// A matrix of these values, row by row.
+///
+/// # Errors
+/// If there are not rows × columns values, or the device fails.
+pub fn matrix<D: Compute>(on: &D, values: Vec<f32>, rows: usize, columns: usize) -> Result<Matrix<D>> {
+    if values.len() != rows * columns {
+        let what = "values of a matrix".to_owned();
+        return Err(Error::Shape { what, found: vec![values.len()], expected: vec![rows, columns] });
+    }
+    on.try_tensor_from_vec(values, (rows, columns)).map_err(device)
+}

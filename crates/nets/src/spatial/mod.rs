@@ -1,0 +1,163 @@
+mod composed;
+mod fused;
+mod kernels;
+#[cfg(test)]
+mod tests;
+
+use dfdx::tensor::{Tape, Tensor};
+use rand::Rng;
+
+use crate::dense::{shape, uniform};
+use crate::likelihood::MAX_CHANNELS;
+use crate::{Activation, Compute, Dense, Error, Matrix, Parameters, Result, Scored, Target};
+
+pub(crate) use composed::composed;
+pub(crate) use fused::{fused_outputs, fused_score};
+
+/// A decoder that is a function of coordinates: content z gives an object, the pose tells where it lies in the patch.
+///
+/// With p a pixel of the patch (x to the right, y down, both from −1 to 1 between the outermost pixel centres), the
+/// object is seen at q = e^−λ R(−γ) (p − Δ), where R(γ) turns counter-clockwise on the screen, and
+///
+/// ```text
+/// h = f(q·Q + z·Z + b),   h ← f(h·W + b) for each hidden layer,   output = h·O + o.
+/// ```
+///
+/// # Shapes
+/// Placed latents (rows, 4 + content): columns γ (rad), Δx, Δy (half-widths of the patch), λ = ln scale, then z.
+/// Outputs (rows, pixels·channels), pixels row by row, channels fastest.
+///
+/// Reference: Bepler et al. 2019, arXiv 1909.11663.
+#[derive(Debug, Clone)]
+pub struct SpatialDecoder<D: Compute> {
+    /// Q and b; (2, hidden₀).
+    pub coordinate: Dense<D>,
+    /// Z, (content, hidden₀).
+    pub content: Matrix<D>,
+    /// The hidden layers.
+    pub hidden: Vec<Dense<D>>,
+    /// O and o; (hidden, channels).
+    pub output: Dense<D>,
+    /// Pixel coordinates (pixels, 2): x, y.
+    pub grid: Matrix<D>,
+}
+
+/// Number of pose columns before the content: γ, Δx, Δy, λ.
+pub(crate) const POSE: usize = 4;
+
+/// Coordinates (x, y) of the pixels of a patch, row by row, from −1 to 1; a side of one pixel lies at 0.
+pub fn grid(height: usize, width: usize) -> Vec<f32> {
+    let at = |i: usize, n: usize| if n > 1 { 2.0 * i as f32 / (n - 1) as f32 - 1.0 } else { 0.0 };
+    (0..height * width).flat_map(|p| [at(p % width, width), at(p / width, height)]).collect()
+}
+
+impl<D: Compute> SpatialDecoder<D> {
+    /// A decoder with random weights.
+    ///
+    /// # Errors
+    /// If a size is zero, there are more than 16 channels, or the device fails.
+    pub fn new(
+        device: &D,
+        (height, width, channels): (usize, usize, usize),
+        content: usize,
+        hidden: &[usize],
+        activation: Activation,
+        rng: &mut impl Rng,
+    ) -> Result<Self> {
+        let bad = |what, value: String, accepted| Err(Error::Parameter { what, value, accepted });
+        let (Some(&first), Some(&last)) = (hidden.first(), hidden.last()) else {
+            return bad("hidden layers of the decoder", "none".into(), "one or more");
+        };
+        if hidden.contains(&0) || height * width == 0 || content == 0 {
+            return bad("a size of the decoder", "0".into(), "1 and more");
+        }
+        if !(1..=MAX_CHANNELS).contains(&channels) {
+            return bad("channels", channels.to_string(), "1 to 16");
+        }
+        // Fan-in of the first layer counts coordinates and content together, as if they were one layer.
+        let limit = 1.0 / ((2 + content) as f32).sqrt();
+        let coordinate = Dense {
+            weight: uniform(device, 2, first, limit, rng)?,
+            bias: uniform(device, 1, first, limit, rng)?,
+            activation,
+        };
+        let content = uniform(device, content, first, limit, rng)?;
+        let sizes = std::iter::once(&first).chain(hidden).zip(hidden);
+        let hidden = sizes.map(|(&i, &o)| Dense::new(device, i, o, activation, rng)).collect::<Result<_>>()?;
+        let output = Dense::new(device, last, channels, Activation::Identity, rng)?;
+        let grid = crate::matrix(device, grid(height, width), height * width, 2)?;
+        Ok(Self { coordinate, content, hidden, output, grid })
+    }
+
+    /// Number of content latents.
+    pub fn content_size(&self) -> usize {
+        shape(&self.content).0
+    }
+
+    /// Pixels and channels of the output.
+    pub fn output_size(&self) -> (usize, usize) {
+        (shape(&self.grid).0, shape(&self.output.weight).1)
+    }
+
+    /// Weighted log-likelihood of the target given placed latents, differentiable in them, in every weight and in
+    /// the target's ln σ.
+    ///
+    /// # Errors
+    /// If a shape does not fit, or the device fails.
+    pub fn score<T: Tape<f32, D>>(
+        &self,
+        placed: Tensor<(usize, usize), f32, D, T>,
+        target: &Target<'_, D>,
+    ) -> Result<Scored<D, T>> {
+        let rows = self.check(shape(&placed))?;
+        let (pixels, channels) = self.output_size();
+        let expected = [vec![rows, pixels * channels], vec![rows], vec![1, channels]];
+        let (data, log_sd) = (shape(target.data), shape(target.log_sd));
+        let found = [vec![data.0, data.1], vec![target.weights.len()], vec![log_sd.0, log_sd.1]];
+        for ((what, found), expected) in ["target", "weights of the rows", "ln σ"].into_iter().zip(found).zip(expected)
+        {
+            if found != expected {
+                return Err(Error::Shape { what: what.to_owned(), found, expected });
+            }
+        }
+        D::spatial_score(self, placed, target)
+    }
+
+    /// Outputs (rows·pixels·channels) of placed latents: logits or means, as the likelihood reads them.
+    ///
+    /// # Errors
+    /// If a shape does not fit, or the device fails.
+    pub fn outputs(&self, placed: &Matrix<D>) -> Result<Vec<f32>> {
+        self.check(shape(placed))?;
+        D::spatial_outputs(self, placed)
+    }
+
+    fn check(&self, (rows, columns): (usize, usize)) -> Result<usize> {
+        let expected = POSE + self.content_size();
+        if rows == 0 || columns != expected {
+            let what = "placed latents".to_owned();
+            return Err(Error::Shape { what, found: vec![rows, columns], expected: vec![rows.max(1), expected] });
+        }
+        Ok(rows)
+    }
+}
+
+impl<D: Compute> Parameters<D> for SpatialDecoder<D> {
+    fn visit(&self, prefix: &str, f: &mut dyn FnMut(String, &Matrix<D>)) {
+        self.coordinate.visit(&format!("{prefix}.coordinate"), f);
+        f(format!("{prefix}.content"), &self.content);
+        for (i, layer) in self.hidden.iter().enumerate() {
+            layer.visit(&format!("{prefix}.hidden{i}"), f);
+        }
+        self.output.visit(&format!("{prefix}.output"), f);
+    }
+
+    fn visit_mut(&mut self, prefix: &str, f: &mut dyn FnMut(String, &mut Matrix<D>)) {
+        self.coordinate.visit_mut(&format!("{prefix}.coordinate"), f);
+        f(format!("{prefix}.content"), &mut self.content);
+        for (i, layer) in self.hidden.iter_mut().enumerate() {
+            layer.visit_mut(&format!("{prefix}.hidden{i}"), f);
+        }
+        self.output.visit_mut(&format!("{prefix}.output"), f);
+    }
+}

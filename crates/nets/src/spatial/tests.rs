@@ -1,0 +1,252 @@
+use dfdx::shapes::HasShape;
+use dfdx::tensor::{Cpu, Gradients, NoneTape, OwnedTape, Trace};
+use dfdx::tensor_ops::Backward;
+use proptest::prelude::*;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::*;
+use crate::{Likelihood, Matrix, matrix};
+
+/// A decoder, placed latents and a target, all random.
+struct Case {
+    decoder: SpatialDecoder<Cpu>,
+    placed: Matrix<Cpu>,
+    data: Matrix<Cpu>,
+    weights: Vec<f32>,
+    log_sd: Matrix<Cpu>,
+    likelihood: Likelihood,
+}
+
+#[derive(Debug, Clone)]
+struct Setting {
+    seed: u64,
+    size: (usize, usize, usize),
+    rows: usize,
+    content: usize,
+    hidden: Vec<usize>,
+    activation: Activation,
+    likelihood: Likelihood,
+}
+
+fn settings() -> impl Strategy<Value = Setting> {
+    let activation = prop_oneof![
+        Just(Activation::Tanh),
+        Just(Activation::Softplus),
+        Just(Activation::Relu),
+        Just(Activation::LeakyRelu)
+    ];
+    let likelihood = prop_oneof![Just(Likelihood::Bernoulli), Just(Likelihood::Gaussian)];
+    let hidden = proptest::collection::vec(1usize..20, 1..4);
+    (0u64..1000, (1usize..19, 1usize..19, 1usize..4), 1usize..20, 1usize..3, hidden, activation, likelihood).prop_map(
+        |(seed, size, rows, content, hidden, activation, likelihood)| Setting {
+            seed,
+            size,
+            rows,
+            content,
+            hidden,
+            activation,
+            likelihood,
+        },
+    )
+}
+
+impl Case {
+    fn new(s: &Setting) -> Self {
+        let cpu = Cpu::default();
+        let mut rng = ChaCha8Rng::seed_from_u64(s.seed);
+        let decoder = SpatialDecoder::new(&cpu, s.size, s.content, &s.hidden, s.activation, &mut rng).unwrap();
+        let mut draw = |rows, columns, low: f32, high: f32| {
+            matrix(&cpu, (0..rows * columns).map(|_| rng.gen_range(low..high)).collect(), rows, columns).unwrap()
+        };
+        let placed = draw(s.rows, POSE + s.content, -0.8, 0.8);
+        let data = draw(s.rows, s.size.0 * s.size.1 * s.size.2, 0.0, 1.0);
+        let weights = draw(1, s.rows, 0.2, 1.5).as_vec();
+        let log_sd = draw(1, s.size.2, -1.0, 0.5);
+        Self { decoder, placed, data, weights, log_sd, likelihood: s.likelihood }
+    }
+
+    fn target(&self) -> Target<'_, Cpu> {
+        Target { data: &self.data, weights: &self.weights, likelihood: self.likelihood, log_sd: &self.log_sd }
+    }
+
+    /// Everything that has a gradient, in a fixed order.
+    fn inputs(&self) -> Vec<Matrix<Cpu>> {
+        let mut all = vec![self.placed.clone()];
+        self.decoder.visit("", &mut |_, m| all.push(m.clone()));
+        if self.likelihood == Likelihood::Gaussian {
+            all.push(self.log_sd.clone());
+        }
+        all
+    }
+
+    fn gradients(&self, scored: Scored<Cpu, OwnedTape<f32, Cpu>>) -> Vec<Vec<f32>> {
+        let mut gradients: Gradients<f32, Cpu> = scored.total.backward();
+        let read = |m: &Matrix<Cpu>| {
+            gradients.get_or_alloc_mut(m).unwrap();
+            gradients.get(m).as_vec()
+        };
+        self.inputs().iter().map(read).collect()
+    }
+
+    /// The definition, in f64: Σ wᵢ log p(xᵢ) with input `which` moved at `index` by `step`.
+    fn oracle(&self, which: usize, index: usize, step: f64) -> f64 {
+        let mut inputs: Vec<(usize, Vec<f64>)> =
+            self.inputs().iter().map(|m| (m.shape().1, m.as_vec().into_iter().map(f64::from).collect())).collect();
+        inputs[which].1[index] += step;
+        let mut parts = inputs.into_iter();
+        let mut next = || parts.next().unwrap();
+        let (width, placed) = next();
+        let ((first, q), (_, b), (_, z)) = (next(), next(), next());
+        let hidden: Vec<_> = self.decoder.hidden.iter().map(|l| (l.activation, next(), next())).collect();
+        let ((channels, o), (_, o_bias)) = (next(), next());
+        let log_sd = parts.next().map_or(vec![0.0; channels], |(_, v)| v);
+        let f = |a: Activation, x: f64| match a {
+            Activation::Identity => x,
+            Activation::Tanh => x.tanh(),
+            Activation::Relu => x.max(0.0),
+            Activation::LeakyRelu => x.max(0.01 * x),
+            Activation::Softplus => x.exp().ln_1p(),
+        };
+        let layer = |a, h: &[f64], w: &[f64], b: &[f64]| -> Vec<f64> {
+            let sum = |j: usize| h.iter().enumerate().map(|(i, h)| h * w[i * b.len() + j]).sum::<f64>();
+            (0..b.len()).map(|j| f(a, sum(j) + b[j])).collect()
+        };
+        let grid: Vec<f64> = self.decoder.grid.as_vec().into_iter().map(f64::from).collect();
+        let data = self.data.as_vec();
+        let mut total = 0.0;
+        for (row, latents) in placed.chunks_exact(width).enumerate() {
+            let (sin, cos) = latents[0].sin_cos();
+            for (pixel, p) in grid.chunks_exact(2).enumerate() {
+                let (x, y) = (p[0] - latents[1], p[1] - latents[2]);
+                let shrink = (-latents[3]).exp();
+                let at = [(cos * x - sin * y) * shrink, (sin * x + cos * y) * shrink];
+                let mut inputs = at.to_vec();
+                inputs.extend(&latents[POSE..]);
+                let mut h = layer(self.decoder.coordinate.activation, &inputs, &[&q[..], &z[..]].concat(), &b);
+                assert_eq!(h.len(), first);
+                for (a, (_, w), (_, b)) in &hidden {
+                    h = layer(*a, &h, w, b);
+                }
+                for (c, l) in layer(Activation::Identity, &h, &o, &o_bias).into_iter().enumerate() {
+                    let v = f64::from(data[(row * grid.len() / 2 + pixel) * channels + c]);
+                    let log_p = match self.likelihood {
+                        Likelihood::Bernoulli => v * l - l.exp().ln_1p(),
+                        Likelihood::Gaussian => {
+                            let z = (v - l) / log_sd[c].exp();
+                            -0.5 * z * z - log_sd[c] - 0.5 * std::f64::consts::TAU.ln()
+                        }
+                    };
+                    total += f64::from(self.weights[row]) * log_p;
+                }
+            }
+        }
+        total
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn fused_agrees_with_composed(setting in settings()) {
+        let case = Case::new(&setting);
+        let fused = fused_score(&case.decoder, case.placed.leaky_trace(), &case.target()).unwrap();
+        let outputs = composed(&case.decoder, case.placed.leaky_trace()).unwrap();
+        for (a, b) in fused_outputs(&case.decoder, &case.placed).iter().zip(outputs.as_vec()) {
+            prop_assert!((a - b).abs() < 2e-5, "output {} {}", a, b);
+        }
+        let composed = crate::likelihood::composed(outputs, &case.target()).unwrap();
+        for (a, b) in fused.rows.iter().zip(&composed.rows) {
+            prop_assert!((a - b).abs() < 1e-4 * (1.0 + b.abs()), "log p {} {}", a, b);
+        }
+        for (which, (a, b)) in case.gradients(fused).iter().zip(case.gradients(composed)).enumerate() {
+            let largest = b.iter().fold(1.0f32, |m, v| m.max(v.abs()));
+            for (a, b) in a.iter().zip(b) {
+                prop_assert!((a - b).abs() < 2e-4 * largest, "gradient of input {which}: {a} {b}, largest {largest}");
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_agree_with_central_differences(setting in settings(), pick in 0usize..10_000) {
+        // ReLU has no derivative at 0, where a difference quotient straddles it.
+        prop_assume!(!matches!(setting.activation, Activation::Relu | Activation::LeakyRelu));
+        let case = Case::new(&setting);
+        let fused = fused_score(&case.decoder, case.placed.leaky_trace(), &case.target()).unwrap();
+        for (which, gradient) in case.gradients(fused).iter().enumerate() {
+            let index = pick % gradient.len();
+            let step = 1e-4;
+            let slope = (case.oracle(which, index, step) - case.oracle(which, index, -step)) / (2.0 * step);
+            let found = f64::from(gradient[index]);
+            let largest = gradient.iter().fold(1.0f32, |m, v| m.max(v.abs()));
+            prop_assert!((found - slope).abs() < 3e-4 * f64::from(largest), "input {which}[{index}]: {found} {slope}");
+        }
+    }
+}
+
+#[test]
+fn a_positive_angle_turns_the_object_counter_clockwise_and_shifts_follow_the_axes() {
+    // One sigmoid-like unit that answers to q_x only: bright where the object's x is positive.
+    let cpu = Cpu::default();
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let mut decoder = SpatialDecoder::new(&cpu, (9, 9, 1), 1, &[1], Activation::Identity, &mut rng).unwrap();
+    let set = |rows: usize, columns: usize, values: &[f32]| matrix(&cpu, values.to_vec(), rows, columns).unwrap();
+    decoder.coordinate.weight = set(2, 1, &[1.0, 0.0]);
+    decoder.coordinate.bias = set(1, 1, &[0.0]);
+    for layer in decoder.hidden.iter_mut().chain([&mut decoder.output]) {
+        layer.weight = set(1, 1, &[1.0]);
+        layer.bias = set(1, 1, &[0.0]);
+    }
+    let at = |pose: [f32; 4], y: usize, x: usize| {
+        decoder.outputs(&set(1, 5, &[&pose[..], &[0.0]].concat())).unwrap()[y * 9 + x]
+    };
+    let quarter = std::f32::consts::FRAC_PI_2;
+    assert!((at([0.0, 0.0, 0.0, 0.0], 4, 8) - 1.0).abs() < 1e-6, "right edge of the upright object");
+    assert!((at([quarter, 0.0, 0.0, 0.0], 0, 4) - 1.0).abs() < 1e-6, "after a quarter turn it is at the top");
+    assert!(at([0.0, 0.25, 0.0, 0.0], 4, 5).abs() < 1e-6, "shifted right by a pixel, the middle moves right");
+    assert!(at([quarter, 0.0, 0.25, 0.0], 5, 4).abs() < 1e-6, "shifted down by a pixel, the middle moves down");
+    assert!((at([0.0, 0.0, 0.0, 2.0f32.ln()], 4, 8) - 0.5).abs() < 1e-6, "twice as large");
+}
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() {
+    let setting = Setting {
+        seed: 1,
+        size: (20, 20, 2),
+        rows: 37,
+        content: 2,
+        hidden: vec![24, 24],
+        activation: Activation::Tanh,
+        likelihood: Likelihood::Bernoulli,
+    };
+    let case = Case::new(&setting);
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let scored = fused_score(&case.decoder, case.placed.leaky_trace(), &case.target()).unwrap();
+            (scored.rows.clone(), case.gradients(scored))
+        })
+    };
+    assert_eq!(run(1), run(3));
+}
+
+#[test]
+fn shapes_that_do_not_fit_are_rejected() {
+    let cpu = Cpu::default();
+    let rng = ChaCha8Rng::seed_from_u64(0);
+    let new = |size, hidden: &[usize]| SpatialDecoder::new(&cpu, size, 2, hidden, Activation::Tanh, &mut rng.clone());
+    assert!(new((4, 4, 0), &[8]).is_err() && new((4, 4, 17), &[8]).is_err());
+    assert!(SpatialDecoder::new(&cpu, (4, 4, 1), 0, &[8], Activation::Tanh, &mut rng.clone()).is_err());
+    assert!(new((0, 4, 1), &[8]).is_err() && new((4, 4, 1), &[]).is_err() && new((4, 4, 1), &[8, 0]).is_err());
+    let decoder = new((4, 4, 1), &[8]).unwrap();
+    let placed = |columns| matrix(&cpu, vec![0.0; 2 * columns], 2, columns).unwrap();
+    assert!(decoder.outputs(&placed(5)).is_err());
+    let (data, log_sd) = (matrix(&cpu, vec![0.0; 32], 2, 16).unwrap(), matrix(&cpu, vec![0.0], 1, 1).unwrap());
+    let score = |weights: &[f32]| {
+        let target = Target { data: &data, weights, likelihood: Likelihood::Bernoulli, log_sd: &log_sd };
+        decoder.score::<NoneTape>(placed(6), &target).map(|s| s.rows.len())
+    };
+    assert!(score(&[1.0]).is_err());
+    assert_eq!(score(&[1.0, 1.0]).unwrap(), 2);
+}
