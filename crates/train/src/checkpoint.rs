@@ -1,0 +1,74 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use parsimon_nets::{Adam, Compute, Moments, weights};
+
+use crate::{Error, Model, Result, State, read_history, write_history};
+
+/// Bytes of a checkpoint: weights, optimiser and history in one safetensors file.
+///
+/// # Errors
+/// If the arrays cannot be encoded.
+pub fn save_checkpoint<D: Compute, M: Model<D>>(state: &State<M>, folder: &Path) -> Result<()> {
+    let mut arrays = weights::collect(&state.model);
+    for (name, moments) in &state.adam.moments {
+        for (kind, values) in [("first", &moments.first), ("second", &moments.second)] {
+            arrays.insert(format!("adam.{kind}{name}"), (vec![values.len()], values.clone()));
+        }
+    }
+    let mut history = Vec::new();
+    write_history(&mut history, &state.history).map_err(|source| Error::File { path: folder.to_owned(), source })?;
+    let remarks = BTreeMap::from([
+        ("start".to_owned(), state.start.to_string()),
+        ("steps".to_owned(), state.adam.steps.to_string()),
+        ("learning_rate".to_owned(), state.adam.learning_rate.to_string()),
+    ]);
+    let bytes = weights::encode(&arrays, &remarks)?;
+    for (name, bytes) in [(HISTORY, history), (CHECKPOINT, bytes)] {
+        replace(&folder.join(name), &bytes)?;
+    }
+    Ok(())
+}
+
+const CHECKPOINT: &str = "checkpoint.safetensors";
+const HISTORY: &str = "history.csv";
+
+/// Writes to a temporary name beside the file, then renames, so that an earlier file is whole or replaced.
+fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let file = |source| Error::File { path: path.to_owned(), source };
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(file)?;
+    std::io::Write::write_all(&mut temporary, bytes).map_err(file)?;
+    temporary.as_file().sync_all().map_err(file)?;
+    temporary.persist(path).map_err(|e| file(e.error))?;
+    Ok(())
+}
+
+/// The state a checkpoint in `folder` holds; `model` gives the form.
+///
+/// # Errors
+/// If there is no checkpoint, it is damaged, or it belongs to a model of another form.
+pub fn load_checkpoint<D: Compute, M: Model<D>>(mut model: M, folder: &Path) -> Result<State<M>> {
+    let path = folder.join(CHECKPOINT);
+    let bytes = std::fs::read(&path).map_err(|source| Error::File { path: path.clone(), source })?;
+    let bad = |reason: String| Error::Checkpoint { path: path.clone(), reason };
+    let (mut arrays, remarks) = weights::decode(&bytes).map_err(|e| bad(e.to_string()))?;
+    weights::restore(&mut model, &arrays).map_err(|e| bad(e.to_string()))?;
+    fn number<T: std::str::FromStr>(remarks: &BTreeMap<String, String>, name: &str) -> std::result::Result<T, String> {
+        remarks.get(name).and_then(|v| v.parse().ok()).ok_or_else(|| format!("`{name}` is missing or not a number"))
+    }
+    let mut adam = Adam {
+        steps: number(&remarks, "steps").map_err(bad)?,
+        learning_rate: number(&remarks, "learning_rate").map_err(bad)?,
+        ..Adam::default()
+    };
+    let names: Vec<String> = weights::collect(&model).into_keys().collect();
+    for name in names {
+        let mut take = |kind: &str| arrays.remove(&format!("adam.{kind}{name}")).map(|(_, v)| v);
+        if let (Some(first), Some(second)) = (take("first"), take("second")) {
+            adam.moments.insert(name, Moments { first, second });
+        }
+    }
+    let start = number(&remarks, "start").map_err(bad)?;
+    Ok(State { model, adam, history: read_history(&folder.join(HISTORY))?, start })
+}

@@ -1,0 +1,88 @@
+use std::path::Path;
+
+use crate::{Error, Result};
+
+/// Mean −ELBO per sample and its parts, in nats.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Terms {
+    /// −ELBO.
+    pub loss: f32,
+    /// −log p(x|u).
+    pub reconstruction: f32,
+    /// KL(q‖p).
+    pub kl: f32,
+}
+
+/// What is known after one epoch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Epoch {
+    /// From 1.
+    pub epoch: usize,
+    /// Training time so far, evaluation excluded; all starts included.
+    pub seconds: f64,
+    /// Mean over the batches while they were trained on.
+    pub train: Terms,
+    /// On the rows held out, if there are any.
+    pub test: Option<Terms>,
+}
+
+/// Writes `epoch,seconds,train_loss,test_loss,reconstruction,kl`; reconstruction and KL are those held out, or of
+/// training where nothing is; `test_loss` is then empty.
+pub fn write_history(mut out: impl std::io::Write, history: &[Epoch]) -> std::io::Result<()> {
+    writeln!(out, "epoch,seconds,train_loss,test_loss,reconstruction,kl")?;
+    for e in history {
+        let parts = e.test.unwrap_or(e.train);
+        let test = e.test.map_or(String::new(), |t| t.loss.to_string());
+        let (train, rec, kl) = (e.train.loss, parts.reconstruction, parts.kl);
+        writeln!(out, "{},{:.4},{train},{test},{rec},{kl}", e.epoch, e.seconds)?;
+    }
+    Ok(())
+}
+
+/// Reads what [`write_history`] wrote; training's own parts, which the file lacks, come back as NaN.
+///
+/// # Errors
+/// If the file cannot be read, or a row does not hold six numbers.
+pub fn read_history(path: &Path) -> Result<Vec<Epoch>> {
+    let file = |source| Error::File { path: path.to_owned(), source };
+    let bad = |reason: String| Error::Checkpoint { path: path.to_owned(), reason };
+    let text = std::fs::read_to_string(path).map_err(file)?;
+    let mut history = Vec::new();
+    for (line, row) in text.lines().enumerate().skip(1) {
+        let numbers: Vec<Option<f64>> = row.split(',').map(|f| f.trim().parse().ok()).collect();
+        let [Some(epoch), Some(seconds), Some(train), test, Some(rec), Some(kl)] = numbers[..] else {
+            return Err(bad(format!("line {} is not a row of a history: `{row}`", line + 1)));
+        };
+        let parts = |loss: f64| Terms { loss: loss as f32, reconstruction: rec as f32, kl: kl as f32 };
+        let train = match test {
+            None => parts(train),
+            Some(_) => Terms { loss: train as f32, reconstruction: f32::NAN, kl: f32::NAN },
+        };
+        history.push(Epoch { epoch: epoch as usize, seconds, train, test: test.map(parts) });
+    }
+    Ok(history)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn history_survives_the_file() {
+        let terms = |loss| Terms { loss, reconstruction: loss - 1.0, kl: 1.0 };
+        let history = [
+            Epoch { epoch: 1, seconds: 0.5, train: terms(9.0), test: Some(terms(8.0)) },
+            Epoch { epoch: 2, seconds: 1.0, train: terms(7.5), test: None },
+        ];
+        let mut bytes = Vec::new();
+        write_history(&mut bytes, &history).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("history.csv");
+        std::fs::write(&path, &bytes).unwrap();
+        let found = read_history(&path).unwrap();
+        assert_eq!(found[0].test, history[0].test);
+        assert_eq!(found[1], history[1]);
+        std::fs::write(&path, "epoch\n1,2\n").unwrap();
+        assert!(read_history(&path).unwrap_err().to_string().contains("line 2"));
+    }
+}

@@ -1,0 +1,120 @@
+use crate::{Error, Result};
+
+/// How to train.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// Passes over the training rows; 1 and more, default 60.
+    pub epochs: usize,
+    /// Rows of a step; 1 and more, default 100. A last, smaller batch is trained too.
+    pub batch: usize,
+    /// Step size of Adam; above 0, default 10⁻³.
+    pub learning_rate: f32,
+    /// Seed of weights, order and noise; default 0.
+    pub seed: u64,
+    /// Share of the rows, the last ones, that is never trained on; 0 to below 1, default 0.1.
+    pub holdout: f64,
+    /// Stop after so many epochs without a better held-out loss and return the best model; default none: train all
+    /// epochs and return the last model.
+    pub patience: Option<usize>,
+    /// Number of models started from different seeds; the best is trained on. 1 and more, default 1.
+    pub starts: usize,
+    /// Epochs of each start before the choice; 1 and more, default 5. Only counts with more than one start.
+    pub start_epochs: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            epochs: 60,
+            batch: 100,
+            learning_rate: 1e-3,
+            seed: 0,
+            holdout: 0.1,
+            patience: None,
+            starts: 1,
+            start_epochs: 5,
+        }
+    }
+}
+
+/// Rows to train on and rows held out, as the options split them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Split {
+    /// Trained on.
+    pub train: std::ops::Range<usize>,
+    /// Held out; may be empty.
+    pub test: std::ops::Range<usize>,
+}
+
+impl Options {
+    /// Checks every option against its range and the number of rows, and splits the rows.
+    ///
+    /// # Errors
+    /// If an option is outside its range, or less than one batch is left to train on.
+    pub fn check(&self, rows: usize) -> Result<Split> {
+        let bad = |what, value: String, accepted| Err(Error::Parameter { what, value, accepted });
+        let counts = [
+            ("epochs", self.epochs),
+            ("batch", self.batch),
+            ("starts", self.starts),
+            ("start epochs", self.start_epochs),
+            ("patience", self.patience.unwrap_or(1)),
+        ];
+        if let Some((what, _)) = counts.into_iter().find(|(_, n)| *n == 0) {
+            return bad(what, "0".into(), "whole numbers from 1");
+        }
+        if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
+            return bad("learning rate", self.learning_rate.to_string(), "finite numbers above 0");
+        }
+        if !(self.holdout >= 0.0 && self.holdout < 1.0) {
+            return bad("holdout", self.holdout.to_string(), "0 to below 1");
+        }
+        if self.patience.is_some() && self.holdout == 0.0 {
+            return bad("holdout", "0".into(), "above 0 if training is to stop early");
+        }
+        if self.starts > 1 && self.start_epochs >= self.epochs {
+            return bad("start epochs", self.start_epochs.to_string(), "below the number of epochs");
+        }
+        // The tenth held out is what remains of whole tenths trained on, so that 9/10 of 1001 rows are 900 as elsewhere.
+        let trained = rows - (rows as f64 * self.holdout - 1e-9).ceil().max(0.0) as usize;
+        if trained < self.batch {
+            return Err(Error::TooFewRows { rows: trained, held_out: rows - trained, batch: self.batch });
+        }
+        Ok(Split { train: 0..trained, test: trained..rows })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_rows_are_held_out() {
+        let split = Options::default().check(3000).unwrap();
+        assert_eq!((split.train, split.test), (0..2700, 2700..3000));
+    }
+
+    #[test]
+    fn every_rejection() {
+        let base = Options::default();
+        let nan = f32::NAN;
+        for (options, word) in [
+            (Options { epochs: 0, ..base.clone() }, "epochs"),
+            (Options { batch: 0, ..base.clone() }, "batch"),
+            (Options { starts: 0, ..base.clone() }, "starts"),
+            (Options { start_epochs: 0, ..base.clone() }, "start epochs"),
+            (Options { patience: Some(0), ..base.clone() }, "patience"),
+            (Options { learning_rate: nan, ..base.clone() }, "learning rate"),
+            (Options { learning_rate: 0.0, ..base.clone() }, "learning rate"),
+            (Options { holdout: f64::NAN, ..base.clone() }, "holdout"),
+            (Options { holdout: 1.0, ..base.clone() }, "holdout"),
+            (Options { holdout: 0.0, patience: Some(3), ..base.clone() }, "holdout"),
+            (Options { starts: 2, start_epochs: 60, ..base.clone() }, "start epochs"),
+        ] {
+            let message = options.check(1000).unwrap_err().to_string();
+            assert!(message.starts_with(word), "{message}");
+        }
+        let message = base.check(50).unwrap_err().to_string();
+        assert!(message.contains("45 rows") && message.contains("batch of 100"), "{message}");
+    }
+}
