@@ -1,0 +1,227 @@
+use std::io::{self, Write};
+use std::path::Path;
+
+use ndarray::{ArrayD, ArrayViewD, IxDyn, ShapeBuilder};
+use npyz::{DType, Endianness, NpyHeader, Order, TypeStr, WriteOptions, WriterBuilder};
+
+use crate::sample::Sample;
+use crate::{Error, Result, write_atomically};
+
+/// Longest header read; numpy's own limit is 10,000 bytes.
+const MAX_HEADER: usize = 10_000;
+/// Deepest nesting of brackets in a header; a plain array needs two.
+const MAX_NESTING: usize = 8;
+
+/// One array as stored: shape, type and bytes.
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    pub(crate) shape: Vec<usize>,
+    kind: Kind,
+    big_endian: bool,
+    fortran: bool,
+    bytes: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    Number(Sample),
+    /// Byte strings of this length.
+    Text(usize),
+}
+
+impl Stored {
+    /// Takes apart the bytes of an NPY file; the error is a reason without the file's name.
+    pub(crate) fn parse(mut bytes: Vec<u8>) -> std::result::Result<Self, String> {
+        let start = header_length(&bytes)?;
+        let header = NpyHeader::from_reader(&bytes[..start]).map_err(|e| e.to_string())?;
+        let (kind, big_endian) = element(&header.dtype())?;
+        let shape = header.shape().iter().map(|&n| usize::try_from(n).ok()).collect::<Option<Vec<_>>>();
+        let size = match kind {
+            Kind::Number(sample) => sample.size(),
+            Kind::Text(length) => length,
+        };
+        let needed = shape.as_ref().and_then(|s| s.iter().try_fold(size, |product, &n| product.checked_mul(n)));
+        let found = bytes.len() - start;
+        match (shape, needed) {
+            (Some(shape), Some(needed)) if needed == found => {
+                bytes.drain(..start);
+                Ok(Self { shape, kind, big_endian, fortran: header.order() == Order::Fortran, bytes })
+            }
+            (_, needed) => {
+                let needed = needed.map_or_else(|| "more than fits in memory".to_owned(), |n| n.to_string());
+                let shape = header.shape();
+                Err(format!("an array of shape {shape:?} needs {needed} bytes after the header, there are {found}"))
+            }
+        }
+    }
+
+    /// `uint32`, `float16`, ….
+    pub(crate) fn type_name(&self) -> &'static str {
+        match self.kind {
+            Kind::Number(sample) => sample.name(),
+            Kind::Text(_) => "bytes",
+        }
+    }
+
+    /// Number of dimensions.
+    pub(crate) fn rank(&self) -> usize {
+        self.shape.len()
+    }
+
+    fn number(&self) -> std::result::Result<Sample, String> {
+        match self.kind {
+            Kind::Number(sample) => Ok(sample),
+            Kind::Text(_) => Err("holds text, expected numbers".into()),
+        }
+    }
+
+    fn arrange<T>(&self, values: Vec<T>) -> std::result::Result<ArrayD<T>, String> {
+        let shape = IxDyn(&self.shape).set_f(self.fortran);
+        ArrayD::from_shape_vec(shape, values).map_err(|e| e.to_string())
+    }
+
+    pub(crate) fn to_f64(&self) -> std::result::Result<ArrayD<f64>, String> {
+        self.arrange(self.number()?.to_f64(self.big_endian, &self.bytes))
+    }
+
+    pub(crate) fn to_f32(&self) -> std::result::Result<ArrayD<f32>, String> {
+        self.arrange(self.number()?.to_f32(self.big_endian, &self.bytes))
+    }
+
+    /// Whole numbers; floats are accepted if every one is whole.
+    pub(crate) fn to_i64(&self) -> std::result::Result<ArrayD<i64>, String> {
+        let sample = self.number()?;
+        if !sample.is_integer() {
+            let values = sample.to_f64(self.big_endian, &self.bytes);
+            if let Some(odd) = values.iter().find(|v| v.fract() != 0.0) {
+                return Err(format!("holds {odd}, expected whole numbers"));
+            }
+        }
+        self.arrange(sample.to_i64(self.big_endian, &self.bytes))
+    }
+
+    /// The text of a single byte string.
+    pub(crate) fn to_text(&self) -> Option<String> {
+        let text = std::str::from_utf8(&self.bytes).ok()?.trim_end_matches('\0');
+        (matches!(self.kind, Kind::Text(_)) && self.shape.iter().product::<usize>() == 1).then(|| text.to_owned())
+    }
+}
+
+/// Length of preamble and header together, checked before the header's grammar is looked at: that is recursive.
+fn header_length(bytes: &[u8]) -> std::result::Result<usize, String> {
+    let (start, length) = match bytes.get(6).zip(bytes.get(8..)) {
+        Some((1, [a, b, ..])) => (10, usize::from(u16::from_le_bytes([*a, *b]))),
+        Some((2 | 3, [a, b, c, d, ..])) => (12, u32::from_le_bytes([*a, *b, *c, *d]) as usize),
+        Some((version @ (0 | 4..), _)) => return Err(format!("unknown version {version}")),
+        _ => return Err(format!("cut off after {} bytes, within the header", bytes.len())),
+    };
+    if length > MAX_HEADER {
+        return Err(format!("the header claims {length} bytes, at most {MAX_HEADER} are accepted"));
+    }
+    let Some(header) = bytes.get(start..start + length) else {
+        return Err(format!("cut off after {} bytes, within the header", bytes.len()));
+    };
+    let mut depth = 0_usize;
+    for byte in header {
+        match byte {
+            b'(' | b'[' | b'{' => depth += 1,
+            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_NESTING {
+            return Err("the header is nested too deeply for an array of numbers".into());
+        }
+    }
+    Ok(start + length)
+}
+
+fn element(dtype: &DType) -> std::result::Result<(Kind, bool), String> {
+    let refuse = || format!("holds {}, expected integers or floats", dtype.descr());
+    let DType::Plain(kind) = dtype else { return Err(refuse()) };
+    let size = usize::try_from(kind.size_field()).map_err(|_| refuse())?;
+    let big_endian = kind.endianness() == Endianness::Big;
+    match kind.type_char().to_str() {
+        "S" => Ok((Kind::Text(size), false)),
+        code => {
+            let code = code.chars().next().unwrap_or(' ');
+            let sample = Sample::from_kind(code, size).ok_or_else(refuse)?;
+            Ok((Kind::Number(sample), big_endian))
+        }
+    }
+}
+
+/// An array to write, in the type it is stored as.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Values<'a> {
+    /// float32.
+    F32(ArrayViewD<'a, f32>),
+    /// float64.
+    F64(ArrayViewD<'a, f64>),
+    /// int64.
+    I64(ArrayViewD<'a, i64>),
+    /// One byte string (UTF-8).
+    Text(&'a str),
+}
+
+impl Values<'_> {
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Self::F32(array) => 4 * array.len() as u64,
+            Self::F64(array) => 8 * array.len() as u64,
+            Self::I64(array) => 8 * array.len() as u64,
+            Self::Text(text) => text.len() as u64,
+        }
+    }
+
+    pub(crate) fn write(&self, writer: &mut impl Write) -> io::Result<()> {
+        match self {
+            Self::F32(array) => write_array(writer, "<f4", array, f32::to_le_bytes),
+            Self::F64(array) => write_array(writer, "<f8", array, f64::to_le_bytes),
+            Self::I64(array) => write_array(writer, "<i8", array, i64::to_le_bytes),
+            Self::Text(text) => {
+                // numpy has no strings of length 0.
+                let padded = if text.is_empty() { "\0" } else { text };
+                write_header(writer, &format!("|S{}", padded.len()), &[])?;
+                writer.write_all(padded.as_bytes())
+            }
+        }
+    }
+}
+
+fn write_header(writer: &mut impl Write, kind: &str, shape: &[usize]) -> io::Result<()> {
+    let kind: TypeStr = kind.parse().map_err(io::Error::other)?;
+    let shape: Vec<u64> = shape.iter().map(|&n| n as u64).collect();
+    let options = WriteOptions::new_header_only().dtype(DType::new_scalar(kind)).shape(&shape);
+    options.writer(writer).write_header_only().map(|_| ())
+}
+
+fn write_array<T: Copy, const SIZE: usize>(
+    writer: &mut impl Write,
+    kind: &str,
+    array: &ArrayViewD<'_, T>,
+    bytes: fn(T) -> [u8; SIZE],
+) -> io::Result<()> {
+    write_header(writer, kind, array.shape())?;
+    let mut block = Vec::with_capacity(SIZE << 13);
+    for &value in array {
+        block.extend_from_slice(&bytes(value));
+        if block.len() >= SIZE << 13 {
+            writer.write_all(&block)?;
+            block.clear();
+        }
+    }
+    writer.write_all(&block)
+}
+
+/// Writes one array as NPY, float32, row by row, whole or not at all.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write_npy(path: &Path, array: ArrayViewD<'_, f32>) -> Result<()> {
+    write_atomically(path, |writer| Values::F32(array.view()).write(writer))
+}
+
+pub(crate) fn read_stored(path: &Path, bytes: Vec<u8>) -> Result<Stored> {
+    Stored::parse(bytes).map_err(|reason| Error::format(path, "NPY", reason))
+}
