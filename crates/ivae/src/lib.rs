@@ -1,1 +1,14 @@
-//! The invariant variational autoencoder: VAE, rVAE, tVAE, trVAE and scale in one model.
+#![doc = include_str!("../README.md")]
+
+mod embed;
+mod error;
+mod model;
+mod params;
+mod represent;
+mod run;
+
+pub use error::{Error, Result};
+pub use model::Ivae;
+pub use params::{Invariances, Noise, Params, Prior};
+pub use represent::{IvaeEstimator, train};
+pub use run::{Config, ScalingConfig, Training, load_config};

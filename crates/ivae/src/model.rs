@@ -1,0 +1,276 @@
+use dfdx::shapes::HasShape;
+use dfdx::tensor::{NoneTape, Tape, Tensor, Trace};
+use dfdx::tensor_ops::TryMatMul;
+use ndarray::Array4;
+use parsimon_core::Patches;
+use parsimon_nets::{Activation, Compute, Dense, Matrix, Parameters, Scored, SpatialDecoder, Target, matrix};
+use parsimon_objective::{Posterior, negative_elbo};
+use parsimon_train::{Loss, Model, Terms};
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::StandardNormal;
+
+use crate::{Error, Noise, Params, Result};
+
+type NetResult<T> = std::result::Result<T, parsimon_nets::Error>;
+
+/// An invariant variational autoencoder.
+///
+/// The encoder gives q(u|x) of latents u in units of their prior widths; the pose among them (angle, shift, scale)
+/// moves the coordinates of the decoder, the content z is what it decodes. Without invariances the decoder is dense.
+///
+/// References: Kingma & Welling 2013, arXiv 1312.6114; Bepler et al. 2019, arXiv 1909.11663.
+#[derive(Debug, Clone)]
+pub struct Ivae<D: Compute> {
+    params: Params,
+    device: D,
+    encoder: Vec<Dense<D>>,
+    mean: Dense<D>,
+    log_sd: Dense<D>,
+    decoder: Decoder<D>,
+    /// ln σ of the Gaussian likelihood, (1, channels).
+    noise: Matrix<D>,
+}
+
+#[derive(Debug, Clone)]
+enum Decoder<D: Compute> {
+    Spatial(Box<SpatialDecoder<D>>),
+    Dense(Vec<Dense<D>>),
+}
+
+fn failed<E: std::fmt::Display>(error: E) -> parsimon_nets::Error {
+    parsimon_nets::Error::Device(error.to_string())
+}
+
+impl<D: Compute> Ivae<D> {
+    /// A model with random weights.
+    ///
+    /// # Errors
+    /// If a parameter is outside its range, or the device fails.
+    pub fn new(device: &D, params: &Params, rng: &mut impl Rng) -> Result<Self> {
+        params.check()?;
+        let (height, width, channels) = params.size;
+        let pixels = height * width * channels;
+        let mut chain = |sizes: &[usize]| -> Result<Vec<Dense<D>>> {
+            let pairs = sizes.iter().zip(&sizes[1..]);
+            Ok(pairs
+                .map(|(&i, &o)| Dense::new(device, i, o, Activation::Tanh, rng))
+                .collect::<std::result::Result<_, _>>()?)
+        };
+        let encoder = chain(&[&[pixels], &params.hidden[..]].concat())?;
+        let mut dense = Vec::new();
+        if params.invariances.none() {
+            let back: Vec<usize> = params.hidden.iter().rev().copied().collect();
+            dense = chain(&[&[params.latent], &back[..], &[pixels]].concat())?;
+            if let Some(last) = dense.last_mut() {
+                last.activation = Activation::Identity;
+            }
+        }
+        let last = params.hidden.last().copied().unwrap_or(pixels);
+        let latents = params.columns().len();
+        let mean = Dense::new(device, last, latents, Activation::Identity, rng)?;
+        let log_sd = Dense::new(device, last, latents, Activation::Identity, rng)?;
+        let decoder = if params.invariances.none() {
+            Decoder::Dense(dense)
+        } else {
+            let hidden: Vec<usize> = params.hidden.iter().rev().copied().collect();
+            let spatial = SpatialDecoder::new(device, params.size, params.latent, &hidden, Activation::Tanh, rng)?;
+            Decoder::Spatial(Box::new(spatial))
+        };
+        let sd = match params.noise {
+            Noise::Gaussian(sd) => sd.ln(),
+            Noise::Bernoulli | Noise::GaussianLearned => -2.0,
+        };
+        let noise = matrix(device, vec![sd; channels], 1, channels)?;
+        Ok(Self { params: params.clone(), device: device.clone(), encoder, mean, log_sd, decoder, noise })
+    }
+
+    /// Its parameters.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// The device it lives on.
+    pub fn device(&self) -> &D {
+        &self.device
+    }
+
+    fn posterior<T: Tape<f32, D>>(&self, x: Tensor<(usize, usize), f32, D, T>) -> NetResult<Posterior<D, T>> {
+        let mut h = x;
+        for layer in &self.encoder {
+            h = layer.forward(h)?;
+        }
+        let log_sd = self.log_sd.forward(h.retaped::<T>())?;
+        // Both heads read h; its own tape goes with the mean.
+        Ok(Posterior { mean: self.mean.forward(h)?, log_sd })
+    }
+
+    /// Latents in units of their prior widths → inputs of the decoder.
+    fn place<T: Tape<f32, D>>(
+        &self,
+        u: Tensor<(usize, usize), f32, D, T>,
+    ) -> NetResult<Tensor<(usize, usize), f32, D, T>> {
+        if let Decoder::Dense(_) = self.decoder {
+            return Ok(u);
+        }
+        let places = self.params.places();
+        let columns = 4 + self.params.latent;
+        let mut table = vec![0.0; places.len() * columns];
+        for (latent, (column, width)) in places.into_iter().enumerate() {
+            table[latent * columns + column] = width;
+        }
+        let rows = table.len() / columns;
+        u.try_matmul(matrix(&self.device, table, rows, columns)?).map_err(failed)
+    }
+
+    fn score<T: Tape<f32, D>>(
+        &self,
+        u: Tensor<(usize, usize), f32, D, T>,
+        data: &Matrix<D>,
+        weights: &[f32],
+    ) -> NetResult<Scored<D, T>> {
+        let target = Target { data, weights, likelihood: self.params.noise.likelihood(), log_sd: &self.noise };
+        let placed = self.place(u)?;
+        Ok(match &self.decoder {
+            Decoder::Spatial(decoder) => decoder.score(placed, &target)?,
+            Decoder::Dense(layers) => {
+                let mut h = placed;
+                for layer in layers {
+                    h = layer.forward(h)?;
+                }
+                D::score(h, &target)?
+            }
+        })
+    }
+
+    /// −ELBO of rows, with the tape of `T`.
+    fn negative_elbo<T: Tape<f32, D>>(
+        &self,
+        x: Tensor<(usize, usize), f32, D, T>,
+        data: &Matrix<D>,
+        noise: &mut ChaCha8Rng,
+    ) -> parsimon_train::Result<(Tensor<(), f32, D, T>, Terms)> {
+        let (rows, _) = *data.shape();
+        let posterior = self.posterior(x)?;
+        let divergence = posterior.divergence()?;
+        let latents = self.params.columns().len();
+        let draw = (0..rows * latents).map(|_| noise.sample::<f32, _>(StandardNormal)).collect();
+        let u = posterior.sample(matrix(&self.device, draw, rows, latents)?)?;
+        let scored = self.score(u, data, &vec![1.0; rows])?;
+        let mean = |rows: &[f32]| (rows.iter().map(|v| f64::from(*v)).sum::<f64>() / rows.len() as f64) as f32;
+        let (reconstruction, kl) = (-mean(&scored.rows), mean(&divergence.rows));
+        let terms = Terms { loss: reconstruction + self.params.beta * kl, reconstruction, kl };
+        Ok((negative_elbo(scored.total, divergence.total, self.params.beta, rows)?, terms))
+    }
+
+    /// Mean and standard deviation (rows·latents each) of the latents, in units of their prior widths.
+    pub(crate) fn encode(&self, data: &Patches) -> Result<(Vec<f32>, Vec<f32>)> {
+        self.check_size(data)?;
+        let rows: Vec<usize> = (0..data.len()).collect();
+        let (mut means, mut sds) = (Vec::new(), Vec::new());
+        for rows in rows.chunks(EVALUATION_ROWS) {
+            let posterior = self.posterior::<NoneTape>(self.gather(data, rows)?)?;
+            means.extend(posterior.mean.as_vec());
+            sds.extend(posterior.log_sd.as_vec().into_iter().map(f32::exp));
+        }
+        Ok((means, sds))
+    }
+
+    /// Mean images of latents placed as the decoder wants them (rows, 4 + latent).
+    pub(crate) fn decode(&self, placed: &[f32]) -> Result<Array4<f32>> {
+        let (height, width, channels) = self.params.size;
+        let columns = 4 + self.params.latent;
+        let rows = placed.len() / columns;
+        let mut values = Vec::with_capacity(rows * height * width * channels);
+        for block in placed.chunks(EVALUATION_ROWS * columns) {
+            let n = block.len() / columns;
+            match &self.decoder {
+                Decoder::Spatial(decoder) => {
+                    values.extend(decoder.outputs(&matrix(&self.device, block.to_vec(), n, columns)?)?);
+                }
+                Decoder::Dense(layers) => {
+                    let z = block.chunks_exact(columns).flat_map(|row| row[4..].to_vec()).collect();
+                    let mut h = matrix(&self.device, z, n, self.params.latent)?;
+                    for layer in layers {
+                        h = layer.forward(h)?;
+                    }
+                    values.extend(h.as_vec());
+                }
+            }
+        }
+        self.params.noise.likelihood().mean(&mut values);
+        values.iter_mut().for_each(|v| *v = v.clamp(0.0, 1.0));
+        Array4::from_shape_vec((rows, height, width, channels), values)
+            .map_err(|e| parsimon_nets::Error::Device(e.to_string()).into())
+    }
+
+    /// Fails unless the data have the size the model was made for.
+    pub(crate) fn check_size(&self, data: &Patches) -> Result<()> {
+        let (found, expected) = (data.shape(), self.params.size);
+        if found == expected { Ok(()) } else { Err(Error::Size { found, expected }) }
+    }
+
+    /// Some rows of the data as a matrix on the device.
+    fn gather(&self, data: &Patches, rows: &[usize]) -> NetResult<Matrix<D>> {
+        let (h, w, c) = data.shape();
+        let images = data.images();
+        let mut values = Vec::with_capacity(rows.len() * h * w * c);
+        for &row in rows {
+            values.extend(images.index_axis(ndarray::Axis(0), row).iter());
+        }
+        matrix(&self.device, values, rows.len(), h * w * c)
+    }
+}
+
+/// Rows on the device at once when encoding or decoding, so that memory does not grow with the data.
+const EVALUATION_ROWS: usize = 500;
+
+impl<D: Compute> Parameters<D> for Ivae<D> {
+    fn visit(&self, prefix: &str, f: &mut dyn FnMut(String, &Matrix<D>)) {
+        for (i, layer) in self.encoder.iter().enumerate() {
+            layer.visit(&format!("{prefix}encoder{i}"), f);
+        }
+        self.mean.visit(&format!("{prefix}mean"), f);
+        self.log_sd.visit(&format!("{prefix}log_sd"), f);
+        match &self.decoder {
+            Decoder::Spatial(decoder) => decoder.visit(&format!("{prefix}decoder"), f),
+            Decoder::Dense(layers) => {
+                layers.iter().enumerate().for_each(|(i, l)| l.visit(&format!("{prefix}decoder{i}"), f));
+            }
+        }
+        if self.params.noise == Noise::GaussianLearned {
+            f(format!("{prefix}noise"), &self.noise);
+        }
+    }
+
+    fn visit_mut(&mut self, prefix: &str, f: &mut dyn FnMut(String, &mut Matrix<D>)) {
+        for (i, layer) in self.encoder.iter_mut().enumerate() {
+            layer.visit_mut(&format!("{prefix}encoder{i}"), f);
+        }
+        self.mean.visit_mut(&format!("{prefix}mean"), f);
+        self.log_sd.visit_mut(&format!("{prefix}log_sd"), f);
+        match &mut self.decoder {
+            Decoder::Spatial(decoder) => decoder.visit_mut(&format!("{prefix}decoder"), f),
+            Decoder::Dense(layers) => {
+                layers.iter_mut().enumerate().for_each(|(i, l)| l.visit_mut(&format!("{prefix}decoder{i}"), f));
+            }
+        }
+        if self.params.noise == Noise::GaussianLearned {
+            f(format!("{prefix}noise"), &mut self.noise);
+        }
+    }
+}
+
+impl<D: Compute> Model<D> for Ivae<D> {
+    type Data = Patches;
+
+    fn loss(&self, data: &Patches, rows: &[usize], noise: &mut ChaCha8Rng) -> parsimon_train::Result<(Loss<D>, Terms)> {
+        let x = self.gather(data, rows)?;
+        self.negative_elbo(x.leaky_trace(), &x, noise)
+    }
+
+    fn evaluate(&self, data: &Patches, rows: &[usize], noise: &mut ChaCha8Rng) -> parsimon_train::Result<Terms> {
+        let x = self.gather(data, rows)?;
+        Ok(self.negative_elbo::<NoneTape>(x.clone(), &x, noise)?.1)
+    }
+}

@@ -1,0 +1,250 @@
+use std::str::FromStr;
+
+use parsimon_nets::Likelihood;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// Which variations are trivial, each with a latent of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Invariances {
+    /// Rotation in the plane: `r`.
+    pub rotation: bool,
+    /// Translation along x and y: `t`.
+    pub translation: bool,
+    /// Size: `s`.
+    pub scale: bool,
+}
+
+impl Invariances {
+    /// Whether there is none: a plain VAE.
+    pub fn none(self) -> bool {
+        self == Self::default()
+    }
+}
+
+impl FromStr for Invariances {
+    type Err = Error;
+
+    /// Letters of `r`, `t`, `s`, in any order, with or without commas; empty or `none` for none.
+    fn from_str(text: &str) -> Result<Self> {
+        let mut found = Self::default();
+        if text == "none" {
+            return Ok(found);
+        }
+        for letter in text.chars().filter(|c| *c != ',' && !c.is_whitespace()) {
+            match letter {
+                'r' => found.rotation = true,
+                't' => found.translation = true,
+                's' => found.scale = true,
+                _ => {
+                    let (what, value) = ("invariances", format!("`{text}`"));
+                    return Err(Error::Parameter { what, value, accepted: "r, t, s separated by commas, or none" });
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl std::fmt::Display for Invariances {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let all = [(self.rotation, "r"), (self.translation, "t"), (self.scale, "s")];
+        let letters: Vec<&str> = all.iter().filter(|(on, _)| *on).map(|(_, l)| *l).collect();
+        f.write_str(if letters.is_empty() { "none".to_owned() } else { letters.join(",") }.as_str())
+    }
+}
+
+/// How a pixel's value spreads around the decoder's output.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Noise {
+    /// Cross entropy; the decoder gives values in [0,1]. The default.
+    Bernoulli,
+    /// Gaussian of this σ in units of [0,1]; above 0.
+    Gaussian(f32),
+    /// Gaussian whose σ is learned, one for each channel.
+    GaussianLearned,
+}
+
+impl FromStr for Noise {
+    type Err = Error;
+
+    /// `bernoulli`, `gaussian` (σ learned), or `gaussian=0.1`.
+    fn from_str(text: &str) -> Result<Self> {
+        match (text, text.strip_prefix("gaussian=").map(str::parse)) {
+            ("bernoulli", _) => Ok(Self::Bernoulli),
+            ("gaussian", _) => Ok(Self::GaussianLearned),
+            (_, Some(Ok(sd))) => Ok(Self::Gaussian(sd)),
+            _ => {
+                let (what, value) = ("likelihood", format!("`{text}`"));
+                Err(Error::Parameter { what, value, accepted: "bernoulli, gaussian, gaussian=SIGMA" })
+            }
+        }
+    }
+}
+
+impl Noise {
+    pub(crate) fn likelihood(self) -> Likelihood {
+        match self {
+            Self::Bernoulli => Likelihood::Bernoulli,
+            Self::Gaussian(_) | Self::GaussianLearned => Likelihood::Gaussian,
+        }
+    }
+}
+
+/// Parameters of an invariant VAE.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Params {
+    /// Height, width, channels of a patch.
+    pub size: (usize, usize, usize),
+    /// Which variations are trivial.
+    pub invariances: Invariances,
+    /// Number of content latents z; 1 to 1000, default 2.
+    pub latent: usize,
+    /// Units of the hidden layers of encoder and decoder; default 128, 128.
+    pub hidden: Vec<usize>,
+    /// Likelihood; default Bernoulli.
+    pub noise: Noise,
+    /// Weight β of the divergence; above 0, default 1: the ELBO itself.
+    pub beta: f32,
+    /// Prior widths.
+    pub prior: Prior,
+}
+
+/// Standard deviations of the priors of the pose latents, whose means are those of an object at rest.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Prior {
+    /// Of the angle, in rad; above 0, default 1.
+    pub angle: f32,
+    /// Of either shift, in half-widths of the patch; above 0, default 0.1.
+    pub shift: f32,
+    /// Of ln scale; above 0, default 0.1.
+    pub scale: f32,
+}
+
+impl Default for Prior {
+    fn default() -> Self {
+        Self { angle: 1.0, shift: 0.1, scale: 0.1 }
+    }
+}
+
+impl Params {
+    /// A model of rotation and translation for patches of this height, width and number of channels.
+    pub fn new(size: (usize, usize, usize)) -> Self {
+        Self {
+            size,
+            invariances: Invariances { rotation: true, translation: true, scale: false },
+            latent: 2,
+            hidden: vec![128, 128],
+            noise: Noise::Bernoulli,
+            beta: 1.0,
+            prior: Prior::default(),
+        }
+    }
+
+    /// Checks every parameter against its range.
+    ///
+    /// # Errors
+    /// If one is outside.
+    pub fn check(&self) -> Result<()> {
+        let bad = |what, value: String, accepted| Err(Error::Parameter { what, value, accepted });
+        let (height, width, channels) = self.size;
+        if height < 2 || width < 2 || height.saturating_mul(width) > 1 << 20 {
+            return bad("patch size", format!("{height}×{width}"), "2×2 to 1024×1024");
+        }
+        if !(1..=16).contains(&channels) {
+            return bad("channels", channels.to_string(), "1 to 16");
+        }
+        if !(1..=1000).contains(&self.latent) {
+            return bad("latent", self.latent.to_string(), "1 to 1000");
+        }
+        if self.hidden.is_empty() || self.hidden.iter().any(|h| !(1..=1 << 14).contains(h)) {
+            return bad("hidden", format!("{:?}", self.hidden), "one or more layers of 1 to 16384 units");
+        }
+        let mut positive = vec![
+            ("beta", self.beta),
+            ("prior of the angle", self.prior.angle),
+            ("prior of the shift", self.prior.shift),
+            ("prior of the scale", self.prior.scale),
+        ];
+        if let Noise::Gaussian(sd) = self.noise {
+            positive.push(("σ of the likelihood", sd));
+        }
+        match positive.into_iter().find(|(_, v)| !(v.is_finite() && *v > 0.0)) {
+            Some((what, value)) => bad(what, value.to_string(), "finite numbers above 0"),
+            None => Ok(()),
+        }
+    }
+
+    /// Names of the latents in the order of the encoder's outputs.
+    pub fn columns(&self) -> Vec<String> {
+        let Invariances { rotation, translation, scale } = self.invariances;
+        let pose = [(rotation, "angle"), (translation, "dx"), (translation, "dy"), (scale, "scale")];
+        let pose = pose.into_iter().filter(|(on, _)| *on).map(|(_, name)| name.to_owned());
+        pose.chain((1..=self.latent).map(|i| format!("z{i}"))).collect()
+    }
+
+    /// Where each latent goes among the decoder's inputs (γ, Δx, Δy, ln scale, z…), and its prior width.
+    pub(crate) fn places(&self) -> Vec<(usize, f32)> {
+        let Prior { angle, shift, scale } = self.prior;
+        let place = |name: String| match name.as_str() {
+            "angle" => (0, angle),
+            "dx" => (1, shift),
+            "dy" => (2, shift),
+            "scale" => (3, scale),
+            _ => (0, 0.0),
+        };
+        let pose = self.columns().len() - self.latent;
+        let pose = self.columns().into_iter().take(pose).map(place);
+        pose.chain((0..self.latent).map(|i| (4 + i, 1.0))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn invariances_are_read_in_any_form() {
+        let read = |t: &str| t.parse::<Invariances>().map(|i| i.to_string());
+        assert_eq!(read("r,t").unwrap(), "r,t");
+        assert_eq!(read("tr").unwrap(), "r,t");
+        assert_eq!(read("none").unwrap(), "none");
+        assert_eq!(read("").unwrap(), "none");
+        assert!(read("r,q").unwrap_err().to_string().contains("`r,q`"));
+    }
+
+    #[test]
+    fn every_rejection() {
+        let base = Params::new((8, 8, 1));
+        base.check().unwrap();
+        let prior = |angle| Prior { angle, ..Prior::default() };
+        for (params, word) in [
+            (Params { size: (1, 8, 1), ..base.clone() }, "patch size"),
+            (Params { size: (4096, 4096, 1), ..base.clone() }, "patch size"),
+            (Params { size: (8, 8, 0), ..base.clone() }, "channels"),
+            (Params { latent: 0, ..base.clone() }, "latent"),
+            (Params { hidden: vec![], ..base.clone() }, "hidden"),
+            (Params { hidden: vec![8, 0], ..base.clone() }, "hidden"),
+            (Params { beta: f32::NAN, ..base.clone() }, "beta"),
+            (Params { prior: prior(0.0), ..base.clone() }, "prior of the angle"),
+            (Params { prior: prior(f32::INFINITY), ..base.clone() }, "prior of the angle"),
+            (Params { prior: Prior { shift: -1.0, ..prior(1.0) }, ..base.clone() }, "prior of the shift"),
+            (Params { prior: Prior { scale: f32::NAN, ..prior(1.0) }, ..base.clone() }, "prior of the scale"),
+            (Params { noise: Noise::Gaussian(0.0), ..base.clone() }, "σ of the likelihood"),
+        ] {
+            let message = params.check().unwrap_err().to_string();
+            assert!(message.starts_with(word), "{message}");
+        }
+        assert!("poisson".parse::<Noise>().is_err() && "gaussian=x".parse::<Noise>().is_err());
+    }
+
+    #[test]
+    fn latents_find_their_places() {
+        let mut params = Params::new((8, 8, 1));
+        params.invariances = "t,s".parse().unwrap();
+        assert_eq!(params.columns(), ["dx", "dy", "scale", "z1", "z2"]);
+        assert_eq!(params.places(), [(1, 0.1), (2, 0.1), (3, 0.1), (4, 1.0), (5, 1.0)]);
+    }
+}

@@ -1,0 +1,169 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use ndarray::Array2;
+use parsimon_core::{Range, Scaling};
+use parsimon_nets::{Compute, weights};
+use parsimon_train::Options;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Ivae, Params, Result};
+
+/// Everything needed to rebuild a model and to bring data to it: the content of `config.toml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// Version of parsimon that wrote it.
+    pub version: String,
+    /// Kind of model; `ivae`.
+    pub model: String,
+    /// Parameters of the model.
+    pub params: Params,
+    /// Options of its training.
+    pub training: Training,
+    /// Scaling of the data.
+    pub scaling: ScalingConfig,
+}
+
+/// [`Options`] as the file has them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Training {
+    /// Epochs asked for.
+    pub epochs: usize,
+    /// Rows of a step.
+    pub batch: usize,
+    /// Step size.
+    pub learning_rate: f32,
+    /// Seed.
+    pub seed: u64,
+    /// Share held out.
+    pub holdout: f64,
+    /// Patience of the early stop.
+    pub patience: Option<usize>,
+    /// Number of starts.
+    pub starts: usize,
+    /// Epochs of each start.
+    pub start_epochs: usize,
+}
+
+impl From<&Options> for Training {
+    fn from(o: &Options) -> Self {
+        let Options { epochs, batch, learning_rate, seed, holdout, patience, starts, start_epochs } = *o;
+        Self { epochs, batch, learning_rate, seed, holdout, patience, starts, start_epochs }
+    }
+}
+
+impl From<&Training> for Options {
+    fn from(t: &Training) -> Self {
+        let Training { epochs, batch, learning_rate, seed, holdout, patience, starts, start_epochs } = *t;
+        Self { epochs, batch, learning_rate, seed, holdout, patience, starts, start_epochs }
+    }
+}
+
+/// [`Scaling`] as the file has it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum ScalingConfig {
+    /// Stored values that became 0 and 1, for each channel.
+    Global {
+        /// Became 0.
+        low: Vec<f64>,
+        /// Became 1.
+        high: Vec<f64>,
+    },
+    /// Each patch by its own range.
+    PerPatch,
+}
+
+impl From<&Scaling> for ScalingConfig {
+    fn from(scaling: &Scaling) -> Self {
+        match scaling {
+            Scaling::Global(ranges) => Self::Global {
+                low: ranges.iter().map(|r| r.low).collect(),
+                high: ranges.iter().map(|r| r.high).collect(),
+            },
+            Scaling::PerPatch(_) => Self::PerPatch,
+        }
+    }
+}
+
+impl ScalingConfig {
+    /// The scaling of `n` patches; per-patch ranges are not known beforehand, so they stay [0,1].
+    pub fn scaling(&self, n: usize, channels: usize) -> Scaling {
+        match self {
+            Self::Global { low, high } => {
+                Scaling::Global(low.iter().zip(high).map(|(&low, &high)| Range { low, high }).collect())
+            }
+            Self::PerPatch => Scaling::PerPatch(Array2::from_elem((n, channels), Range::UNIT)),
+        }
+    }
+}
+
+const MODEL: &str = "model.safetensors";
+const CONFIG: &str = "config.toml";
+
+impl<D: Compute> Ivae<D> {
+    /// The files of a run directory that hold this model: names and contents.
+    ///
+    /// # Errors
+    /// If they cannot be encoded.
+    pub fn files(&self, training: &Options, scaling: &Scaling) -> Result<[(&'static str, Vec<u8>); 2]> {
+        let config = Config {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            model: "ivae".to_owned(),
+            params: self.params().clone(),
+            training: training.into(),
+            scaling: scaling.into(),
+        };
+        let run = |reason: String| Error::Run { path: PathBuf::from(CONFIG), reason };
+        let text = toml::to_string(&config).map_err(|e| run(e.to_string()))?;
+        Ok([(CONFIG, text.into_bytes()), (MODEL, weights::encode(&weights::collect(self), &BTreeMap::new())?)])
+    }
+
+    /// A model of the form `config` describes, with weights drawn from its seed.
+    ///
+    /// # Errors
+    /// If a parameter is outside its range.
+    pub fn from_config(device: &D, config: &Config) -> Result<Self> {
+        Self::new(device, &config.params, &mut ChaCha8Rng::seed_from_u64(config.training.seed))
+    }
+
+    /// The model in a run directory, and its configuration.
+    ///
+    /// # Errors
+    /// If a file is missing or damaged, or the two do not belong together.
+    pub fn load(device: &D, folder: &Path) -> Result<(Self, Config)> {
+        let config = load_config(folder)?;
+        let mut model = Self::from_config(device, &config)?;
+        let path = folder.join(MODEL);
+        let run = |reason: String| Error::Run { path: path.clone(), reason };
+        let bytes = std::fs::read(&path).map_err(|e| run(e.to_string()))?;
+        let (arrays, _) = weights::decode(&bytes).map_err(|e| run(e.to_string()))?;
+        weights::restore(&mut model, &arrays).map_err(|e| run(e.to_string()))?;
+        Ok((model, config))
+    }
+}
+
+/// The configuration in a run directory.
+///
+/// # Errors
+/// If the file is missing or damaged, is of another kind of model, or holds a parameter outside its range.
+pub fn load_config(folder: &Path) -> Result<Config> {
+    let path = folder.join(CONFIG);
+    let run = |reason: String| Error::Run { path: path.clone(), reason };
+    let text = std::fs::read_to_string(&path).map_err(|e| run(e.to_string()))?;
+    let first_line = |e: toml::de::Error| e.message().to_owned();
+    let config: Config = toml::from_str(&text).map_err(|e| run(first_line(e)))?;
+    if config.model != "ivae" {
+        return Err(run(format!("holds a model of kind `{}`, expected `ivae`", config.model)));
+    }
+    config.params.check().map_err(|e| run(e.to_string()))?;
+    if let ScalingConfig::Global { low, high } = &config.scaling {
+        let channels = config.params.size.2;
+        if low.len() != channels || high.len() != channels || low.iter().chain(high).any(|v| !v.is_finite()) {
+            return Err(run(format!("the scaling must hold {channels} finite numbers for each of low and high")));
+        }
+    }
+    Ok(config)
+}
