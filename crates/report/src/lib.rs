@@ -1,1 +1,31 @@
-//! Figures and the self-contained HTML report.
+#![doc = include_str!("../README.md")]
+
+mod axes;
+mod bars;
+mod canvas;
+pub mod colour;
+mod curve;
+mod density;
+mod error;
+mod figure;
+pub mod html;
+mod legend;
+mod maps;
+mod scatter;
+mod text;
+mod ticks;
+mod tiles;
+mod view;
+
+/// Everything that can be drawn; each function gives one [`Figure`].
+pub mod figures {
+    pub use crate::bars::ScaleBar;
+    pub use crate::curve::{LearningCurve, learning_curve};
+    pub use crate::figure::side_by_side;
+    pub use crate::maps::{MapStyle, class_map, image, site_map};
+    pub use crate::scatter::{Colour, scatter};
+    pub use crate::tiles::{components, manifold, patches};
+}
+
+pub use error::{Error, Result};
+pub use figure::Figure;

@@ -1,0 +1,185 @@
+use parsimon_core::{Image, Refinement, Site, Sites};
+
+use crate::bars::{ColourBar, ScaleBar};
+use crate::canvas::{Canvas, Pen};
+use crate::colour::{self, ColourMap};
+use crate::error::{check_finite, check_length};
+use crate::figure::{Figure, MARGIN, SIDE, sheet};
+use crate::legend::{Entry, Legend, Mark};
+use crate::text::INK;
+use crate::view::{Tone, View, spacing};
+use crate::{Error, Result};
+
+/// Words and colours of a map.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MapStyle {
+    /// File stem of the figure, such as `map_z1`.
+    pub name: String,
+    /// Title above the map.
+    pub title: String,
+    /// What the colours mean, with its unit, such as `rotation (rad)`.
+    pub label: String,
+    /// The colour map.
+    pub colours: ColourMap,
+    /// Values at the ends of the colour bar. `None`: the 1 % and 99 % quantiles; −π to π for the cyclic map; symmetric
+    /// about zero for the diverging one.
+    pub limits: Option<(f64, f64)>,
+}
+
+impl Default for MapStyle {
+    fn default() -> Self {
+        let [name, title, label] = ["map", "", ""].map(str::to_owned);
+        Self { name, title, label, colours: ColourMap::Sequential, limits: None }
+    }
+}
+
+/// A number at every site, as coloured discs on the micrograph.
+///
+/// The discs nearly touch: their diameter is 0.9 times the median distance of nearest neighbours. The micrograph is
+/// dimmed; a scale bar gives lengths.
+///
+/// # Shapes
+/// `values`: one per site, finite.
+///
+/// # Errors
+/// If there is no site, the lengths differ, a value is not finite, or the limits are not an interval.
+pub fn site_map(image: &Image, sites: &Sites, values: &[f32], style: &MapStyle) -> Result<Figure> {
+    check_sites(sites, values.len(), "values of the map")?;
+    check_finite(&style.title, values.iter().copied())?;
+    let values: Vec<f64> = values.iter().map(|&v| v.into()).collect();
+    let bar = ColourBar::new(style.colours, &values, style.limits, &style.label)?;
+    let view = View::whole(image);
+    let map = dotted(image, sites, view, |i| values.get(i).map_or(colour::UNKNOWN, |&v| bar.colour(v)))?;
+    let (w, h) = (map.width(), map.height());
+    let (mut canvas, top) = sheet(&style.title, 2.0 * MARGIN + w + 26.0 + bar.width()?, h.max(240.0) + MARGIN)?;
+    framed(&mut canvas, map, MARGIN, top);
+    bar.draw(&mut canvas, MARGIN + w + 26.0, top, h.max(240.0))?;
+    let range = match (style.limits, style.colours) {
+        (None, ColourMap::Sequential | ColourMap::Grey) => " The colour bar runs from the 1 % to the 99 % quantile.",
+        (None, ColourMap::Diverging) => " The colour bar is symmetric about zero and holds 98 % of the values.",
+        _ => "",
+    };
+    let caption = format!("{} at {} sites, on the micrograph.{range}", capital(&style.label), sites.len());
+    Ok(Figure { name: style.name.clone(), title: style.title.clone(), caption, image: canvas.picture() })
+}
+
+/// The class of every site, as coloured discs on the micrograph with a legend.
+///
+/// # Shapes
+/// `class`: one per site; −1 is unknown and grey. `names[c]` names class c; classes beyond are named by their number.
+///
+/// # Errors
+/// If there is no site, or the lengths differ.
+pub fn class_map(image: &Image, sites: &Sites, class: &[i64], names: &[String], style: &MapStyle) -> Result<Figure> {
+    check_sites(sites, class.len(), "classes of the map")?;
+    let view = View::whole(image);
+    let map = dotted(image, sites, view, |i| colour::class_colour(class.get(i).copied().unwrap_or(-1)))?;
+    let legend = Legend::of_classes(class, names);
+    let (w, h) = (map.width(), map.height());
+    let body = h.max(legend.height());
+    let (mut canvas, top) = sheet(&style.title, 2.0 * MARGIN + w + 26.0 + legend.width()?, body + MARGIN)?;
+    framed(&mut canvas, map, MARGIN, top);
+    legend.draw(&mut canvas, MARGIN + w + 26.0, top)?;
+    let caption = format!("Class of {} sites, on the micrograph.", sites.len());
+    Ok(Figure { name: style.name.clone(), title: style.title.clone(), caption, image: canvas.picture() })
+}
+
+/// The micrograph with its sites, and its centre enlarged.
+///
+/// Sites whose refinement failed have another colour; those in `left_out` (too near the border for a patch) are hollow.
+/// There may be no site at all.
+///
+/// # Errors
+/// If the figure cannot be drawn at this size.
+pub fn image(image: &Image, sites: &Sites, left_out: &Sites, title: &str) -> Result<Figure> {
+    const ZOOM: f64 = 520.0;
+    let whole = View::whole(image);
+    let pitch = spacing(sites, [whole.zoom[0] / whole.zoom[1], 1.0]).filter(|d| *d > 0.0).unwrap_or(16.0);
+    let crop = View::centre(image, (12.0 * pitch).max(24.0), ZOOM);
+    let mut map = Canvas::of(&whole.draw(image, Tone::Full))?;
+    let mut part = Canvas::of(&crop.draw(image, Tone::Full))?;
+    for (canvas, view) in [(&mut map, whole), (&mut part, crop)] {
+        let radius = (0.16 * pitch * view.zoom[1]).clamp(1.3, 7.0);
+        for site in sites {
+            canvas.disc(view.place([site.y, site.x]), radius, colour_of(site), 1.0);
+        }
+        for site in left_out {
+            canvas.ring(view.place([site.y, site.x]), radius + 0.8, Pen::solid((0.5 * radius).clamp(1.2, 2.6), HOLLOW));
+        }
+    }
+    let bar = ScaleBar::of(image, 0.25);
+    bar.draw(&mut map, whole.zoom[1])?;
+    let enlarged = crop.zoom[1] / whole.zoom[1] > 1.15;
+    let legend = Legend { heading: String::new(), entries: entries(sites, left_out) };
+    let side = if enlarged { part.width().max(legend.width()?) } else { legend.width()? };
+    let below = if enlarged { part.height() + 22.0 } else { 0.0 };
+    let (w, h) = (map.width(), map.height());
+    let body = h.max(below + legend.height());
+    let (mut canvas, top) = sheet(title, 3.0 * MARGIN + w + side, body + MARGIN)?;
+    let right = 2.0 * MARGIN + w;
+    framed(&mut canvas, map, MARGIN, top);
+    if enlarged {
+        let [y, x] = [crop.from[0] as f64, crop.from[1] as f64].map(|v| v - 0.5);
+        let corner = whole.place([y, x]);
+        let size = [crop.size[1] as f64 * whole.zoom[1], crop.size[0] as f64 * whole.zoom[0]];
+        let box_ = [MARGIN + corner[0], top + corner[1], size[0], size[1]];
+        canvas.frame(box_, Pen::solid(5.0, [0; 3]));
+        canvas.frame(box_, Pen::solid(2.4, [255; 3]));
+        framed(&mut canvas, part, right, top);
+    }
+    legend.draw(&mut canvas, right, top + below)?;
+    let enlargement = if enlarged { " Right: the framed part about the centre, enlarged." } else { "" };
+    let caption = format!("The micrograph with {} sites found in it.{enlargement}", sites.len() + left_out.len());
+    Ok(Figure { name: "image".into(), title: title.into(), caption, image: canvas.picture() })
+}
+
+const FOUND: [u8; 3] = [86, 180, 233];
+const FAILED: [u8; 3] = [213, 94, 0];
+const HOLLOW: [u8; 3] = [240, 228, 66];
+
+fn colour_of(site: &Site) -> [u8; 3] {
+    if site.refinement == Refinement::Failed { FAILED } else { FOUND }
+}
+
+fn entries(sites: &Sites, left_out: &Sites) -> Vec<Entry> {
+    let failed = sites.iter().filter(|s| s.refinement == Refinement::Failed).count();
+    let refined = sites.iter().any(|s| s.refinement == Refinement::Converged) || failed > 0;
+    let found = if refined { "refined" } else { "found" };
+    let rows = [
+        (sites.len() - failed, found, Mark::Disc(FOUND)),
+        (failed, "fit failed", Mark::Disc(FAILED)),
+        (left_out.len(), "left out at the border", Mark::Ring(HOLLOW)),
+    ];
+    let shown = rows.into_iter().enumerate().filter(|(i, (count, ..))| *i == 0 || *count > 0);
+    shown.map(|(_, (count, what, mark))| Entry { mark, text: format!("{count} {what}") }).collect()
+}
+
+fn check_sites(sites: &Sites, found: usize, what: &str) -> Result<()> {
+    if sites.is_empty() {
+        return Err(Error::Empty { what: "list of sites" });
+    }
+    check_length(what, found, sites.len())
+}
+
+/// The dimmed micrograph with a disc at each site and a scale bar.
+fn dotted(image: &Image, sites: &Sites, view: View, colour: impl Fn(usize) -> [u8; 3]) -> Result<Canvas> {
+    let mut map = Canvas::of(&view.draw(image, Tone::Dim))?;
+    let radius = (0.45 * spacing(sites, view.zoom).unwrap_or(SIDE / 20.0)).clamp(1.5, SIDE / 40.0);
+    for (i, site) in sites.iter().enumerate() {
+        map.disc(view.place([site.y, site.x]), radius, colour(i), 1.0);
+    }
+    ScaleBar::of(image, 0.25).draw(&mut map, view.zoom[1])?;
+    Ok(map)
+}
+
+/// Sets a map on the sheet with a thin frame around it.
+fn framed(canvas: &mut Canvas, map: Canvas, x: f64, y: f64) {
+    let (w, h) = (map.width(), map.height());
+    canvas.place(&map.picture(), x as i64, y as i64);
+    canvas.frame([x - 0.75, y - 0.75, w + 1.5, h + 1.5], Pen::solid(1.5, INK));
+}
+
+pub(crate) fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(|| "Value".to_owned(), |first| first.to_uppercase().chain(letters).collect())
+}
