@@ -1,1 +1,8 @@
-//! Classical representations, for an honest comparison.
+#![doc = include_str!("../README.md")]
+
+mod error;
+mod pca;
+mod solve;
+
+pub use error::{Error, Result};
+pub use pca::{Pca, PcaModel};

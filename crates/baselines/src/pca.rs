@@ -1,0 +1,278 @@
+use ndarray::{Array1, Array2, Array3, Array4, ArrayView1, ArrayView3, ArrayView4, Axis};
+use parsimon_core::{BoxError, Embed, Embedding, Generate, Patches, Represent};
+
+use crate::solve::directions;
+use crate::{Error, Result};
+
+/// Principal component analysis of patches.
+///
+/// The mean patch is subtracted; component i is the direction of largest variance orthogonal to those before it; the
+/// columns `pc1`, `pc2`, … of the embedding are t = V (x − mean), and x ≈ mean + Vᵀ t. The sign of a component is such
+/// that its loading of largest magnitude is positive.
+///
+/// Reference: Jolliffe, Principal Component Analysis, 2nd ed. (2002).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pca {
+    /// How many components, 1 to min(N − 1, H·W·C). Default 2.
+    pub components: usize,
+}
+
+impl Default for Pca {
+    fn default() -> Self {
+        Self { components: 2 }
+    }
+}
+
+impl Pca {
+    /// Fits the components to N patches.
+    ///
+    /// # Errors
+    /// If the number of components is not 1 to min(N − 1, H·W·C), or the patches vary along fewer directions.
+    pub fn fit(&self, data: &Patches) -> Result<PcaModel> {
+        let (h, w, c) = data.shape();
+        let (n, values, k) = (data.len(), h * w * c, self.components);
+        let largest = (n - 1).min(values);
+        if k == 0 || k > largest {
+            return Err(Error::Components { components: k, largest, patches: n, values });
+        }
+        let rows = flat(data.images());
+        let mean = rows.sum_axis(Axis(0)) / n as f64;
+        let centred = rows - &mean;
+        let squares = centred.iter().map(|v| v * v).sum::<f64>();
+        // Equal patches differ from their mean by its rounding.
+        if squares <= (1e-14 * mean.dot(&mean).sqrt()).powi(2) * n as f64 {
+            return Err(Error::Rank { components: k, rank: 0 });
+        }
+        let components = directions(&centred, k)?;
+
+        let degrees = (n - 1) as f64;
+        let total = squares / degrees;
+        let variance = centred.dot(&components.t()).map_axis(Axis(0), |t| t.dot(&t) / degrees);
+        let ratio = &variance / total;
+        Ok(PcaModel {
+            mean: Array3::from_shape_vec((h, w, c), mean.to_vec()).map_err(|e| Error::Solver(e.to_string()))?,
+            components: Array4::from_shape_fn((k, h, w, c), |(i, y, x, z)| components[[i, (y * w + x) * c + z]]),
+            variance,
+            ratio,
+        })
+    }
+}
+
+impl Represent for Pca {
+    fn fit(&self, data: &Patches) -> std::result::Result<Box<dyn Embed>, BoxError> {
+        Ok(Box::new(Self::fit(self, data)?))
+    }
+}
+
+/// Fitted principal components.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PcaModel {
+    mean: Array3<f64>,
+    components: Array4<f64>,
+    variance: Array1<f64>,
+    ratio: Array1<f64>,
+}
+
+impl PcaModel {
+    /// The mean patch, H×W×C.
+    pub fn mean(&self) -> ArrayView3<'_, f64> {
+        self.mean.view()
+    }
+
+    /// The components, k×H×W×C: orthonormal, largest variance first.
+    pub fn components(&self) -> ArrayView4<'_, f64> {
+        self.components.view()
+    }
+
+    /// Variance of the data along each component (with N − 1 in the denominator).
+    pub fn explained_variance(&self) -> ArrayView1<'_, f64> {
+        self.variance.view()
+    }
+
+    /// Variance along each component as a fraction of the total variance of the data.
+    pub fn explained_variance_ratio(&self) -> ArrayView1<'_, f64> {
+        self.ratio.view()
+    }
+
+    /// Names of the columns: `pc1`, `pc2`, ….
+    pub fn columns(&self) -> Vec<String> {
+        (1..=self.variance.len()).map(|i| format!("pc{i}")).collect()
+    }
+
+    /// Components as rows, k×(H·W·C).
+    fn loadings(&self) -> Array2<f64> {
+        flat(self.components.view())
+    }
+}
+
+impl Embed for PcaModel {
+    fn embed(&self, data: &Patches) -> std::result::Result<Embedding, BoxError> {
+        if data.shape() != self.mean.dim() {
+            return Err(Error::Shape { found: data.shape(), expected: self.mean.dim() }.into());
+        }
+        let mean: Array1<f64> = self.mean.iter().copied().collect();
+        let scores = (flat(data.images()) - &mean).dot(&self.loadings().t());
+        let mut embedding = Embedding::new(data.len());
+        for (name, column) in self.columns().iter().zip(scores.columns()) {
+            embedding.push(name, column.mapv(|v| v as f32), None).map_err(Error::Core)?;
+        }
+        Ok(embedding)
+    }
+}
+
+impl Generate for PcaModel {
+    fn generate(&self, latents: &Embedding) -> std::result::Result<Array4<f32>, BoxError> {
+        let names = self.columns();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let scores = latents.matrix(&names).map_err(Error::Core)?.mapv(f64::from);
+        let (h, w, c) = self.mean.dim();
+        let varied = scores.dot(&self.loadings());
+        let mut out = Array4::zeros((latents.len(), h, w, c));
+        for (mut image, varied) in out.outer_iter_mut().zip(varied.rows()) {
+            let sums = self.mean.iter().zip(varied).map(|(m, v)| (m + v).clamp(0.0, 1.0) as f32);
+            image.iter_mut().zip(sums).for_each(|(o, v)| *o = v);
+        }
+        Ok(out)
+    }
+}
+
+/// Images as rows of numbers, N×(H·W·C).
+fn flat<T: Copy + Into<f64>>(images: ArrayView4<'_, T>) -> Array2<f64> {
+    let (n, h, w, c) = images.dim();
+    let mut out = Array2::zeros((n, h * w * c));
+    for (mut row, image) in out.outer_iter_mut().zip(images.outer_iter()) {
+        row.iter_mut().zip(image).for_each(|(o, &v)| *o = v.into());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::Slice;
+    use parsimon_core::Scaling;
+
+    /// The data of the scikit-learn reference: a linear congruential generator, column j divided by 1 + j.
+    fn reference(n: usize, h: usize, w: usize, c: usize) -> Patches {
+        let mut state = 12345u64;
+        let images = Array4::from_shape_fn((n, h, w, c), |(_, y, x, z)| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 40) as f32 / (1u64 << 24) as f32 / (1 + (y * w + x) * c + z) as f32
+        });
+        Patches::new(images, Scaling::unit(c)).unwrap()
+    }
+
+    fn close(found: impl IntoIterator<Item = f64>, expected: &[f64], tolerance: f64) {
+        let found: Vec<f64> = found.into_iter().collect();
+        let off = |(f, e): (&f64, &f64)| (f - e).abs() > tolerance;
+        assert!(found.len() == expected.len() && !found.iter().zip(expected).any(off), "{found:?}, not {expected:?}");
+    }
+
+    #[test]
+    fn agrees_with_scikit_learn() {
+        // sklearn.decomposition.PCA(svd_solver="full"), version 1.9.1: ratios, variances, the first four loadings of
+        // the last component, the scores of row 5; signs so that the largest loading is positive.
+        type Case = ((usize, usize, usize, usize), &'static [f64], &'static [f64], [f64; 4], &'static [f64]);
+        let cases: [Case; 3] = [
+            (
+                (12, 3, 2, 1),
+                &[0.630224979623629, 0.16231553995385622, 0.11545195611953105],
+                &[0.07465919993323376, 0.01922860683326585, 0.013676942287750326],
+                [0.15967859494695374, -0.27794696484398385, 0.8952604911515032, 0.22713201735976815],
+                &[0.5353323052473618, -0.16307270053365946, -0.006453739536464257],
+            ),
+            (
+                (200, 8, 4, 2),
+                &[0.626934175052064, 0.1444413449798263, 0.06897161260354986],
+                &[0.08518818018792472, 0.019626773929983625, 0.009371902818720973],
+                [0.01347372199617083, -0.0889940153552603, 0.982846478812616, 0.13464042756459016],
+                &[0.0005428865890276806, 0.05118825771787527, 0.0700939524482319],
+            ),
+            (
+                (30, 8, 8, 1),
+                &[0.5932381205769744, 0.19540636917129656, 0.07122629963545304, 0.03407603269730354],
+                &[0.0775278770435894, 0.02553686359182785, 0.009308275393760305, 0.004453258112476766],
+                [-0.009218799241646505, 0.10075361592979437, -0.5303863137661173, 0.72672598826152],
+                &[0.01951566096852195, 0.07780972051260421, 0.06392387221155484, -0.018492725794233347],
+            ),
+        ];
+        for ((n, h, w, c), ratios, variances, loadings, scores) in cases {
+            let data = reference(n, h, w, c);
+            let model = Pca { components: ratios.len() }.fit(&data).unwrap();
+            close(model.explained_variance_ratio().to_vec(), ratios, 1e-8);
+            close(model.explained_variance().to_vec(), variances, 1e-8);
+            let last = model.components().index_axis_move(Axis(0), ratios.len() - 1);
+            close(last.iter().copied().take(4), &loadings, 1e-6);
+            let embedding = model.embed(&data).unwrap();
+            assert_eq!(embedding.columns()[0].name, "pc1");
+            close(embedding.columns().iter().map(|c| c.mean[5].into()), scores, 1e-6);
+        }
+    }
+
+    #[test]
+    fn all_components_give_the_data_back() {
+        for (n, h, w, c) in [(40, 4, 3, 2), (12, 5, 5, 1)] {
+            let data = reference(n, h, w, c);
+            let model = Pca { components: (n - 1).min(h * w * c) }.fit(&data).unwrap();
+            assert!((model.explained_variance_ratio().sum() - 1.0).abs() < 1e-9);
+            let again = model.generate(&model.embed(&data).unwrap()).unwrap();
+            assert!((&again - &data.images()).iter().all(|d| d.abs() < 1e-5));
+        }
+    }
+
+    #[test]
+    fn components_are_orthonormal_with_their_largest_loading_positive() {
+        let model = Pca { components: 6 }.fit(&reference(60, 6, 6, 1)).unwrap();
+        let rows = model.loadings();
+        assert!((rows.dot(&rows.t()) - Array2::<f64>::eye(6)).iter().all(|g| g.abs() < 1e-9));
+        for row in rows.rows() {
+            let largest = row.iter().copied().max_by(|a, b| a.abs().total_cmp(&b.abs())).unwrap();
+            assert!(largest > 0.0);
+        }
+    }
+
+    #[test]
+    fn the_same_data_give_the_same_bits() {
+        let data = reference(80, 6, 6, 1);
+        assert_eq!(Pca { components: 3 }.fit(&data).unwrap(), Pca { components: 3 }.fit(&data).unwrap());
+    }
+
+    #[test]
+    fn what_the_data_cannot_support_is_rejected() {
+        let data = reference(10, 3, 2, 1);
+        for components in [0, 7, usize::MAX] {
+            let error = Pca { components }.fit(&data).unwrap_err();
+            assert_eq!(error, Error::Components { components, largest: 6, patches: 10, values: 6 });
+        }
+        let few = data.select(&[0, 1, 2, 3]).unwrap();
+        assert!(matches!(Pca { components: 4 }.fit(&few), Err(Error::Components { largest: 3, .. })));
+        assert!(matches!(Pca::default().fit(&data.select(&[0]).unwrap()), Err(Error::Components { largest: 0, .. })));
+        for copies in [7, 8, 100] {
+            let same = data.select(&vec![2; copies]).unwrap();
+            assert_eq!(Pca::default().fit(&same).unwrap_err(), Error::Rank { components: 2, rank: 0 });
+        }
+    }
+
+    #[test]
+    fn other_shapes_and_missing_columns_are_rejected() {
+        let data = reference(10, 3, 2, 1);
+        let model = Represent::fit(&Pca::default(), &data).unwrap();
+        let error = model.embed(&reference(10, 2, 3, 1)).unwrap_err().to_string();
+        assert!(error.contains("(2, 3, 1)") && error.contains("(3, 2, 1)"), "{error}");
+        let model = Pca::default().fit(&data).unwrap();
+        assert!(model.generate(&Embedding::new(3)).unwrap_err().to_string().contains("pc1"));
+    }
+
+    #[test]
+    fn generated_images_stay_in_the_unit_range() {
+        let data = reference(20, 3, 2, 1);
+        let model = Pca::default().fit(&data).unwrap();
+        let mut far = Embedding::new(2);
+        for name in ["pc1", "pc2"] {
+            far.push(name, Array1::from(vec![-50.0, 50.0]), None).unwrap();
+        }
+        let images = model.generate(&far).unwrap();
+        assert!(images.iter().all(|v| (0.0..=1.0).contains(v)));
+        assert!(images.slice_axis(Axis(0), Slice::from(..1)).iter().any(|&v| v == 0.0));
+    }
+}
