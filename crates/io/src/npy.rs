@@ -132,6 +132,12 @@ fn header_length(bytes: &[u8]) -> std::result::Result<usize, String> {
             return Err("the header is nested too deeply for an array of numbers".into());
         }
     }
+    // The reader multiplies the sizes and panics where the product overflows.
+    let sizes = header.split(|b| !b.is_ascii_digit()).filter(|digits| digits.iter().any(|&d| d != b'0'));
+    let mut sizes = sizes.map(|digits| std::str::from_utf8(digits).ok()?.parse::<u64>().ok());
+    if sizes.try_fold(1_u64, |product, size| product.checked_mul(size?)).is_none() {
+        return Err("the header claims a shape larger than any memory".into());
+    }
     Ok(start + length)
 }
 

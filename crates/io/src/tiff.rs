@@ -4,6 +4,7 @@ use std::path::Path;
 use ndarray::Array2;
 use parsimon_core::{Axis, Image, Metadata, Movie};
 use tiff::ColorType;
+use tiff::decoder::ifd::Value;
 use tiff::decoder::{Decoder, DecodingResult, Limits};
 use tiff::encoder::{Rational, TiffEncoder, colortype};
 use tiff::tags::{ResolutionUnit, Tag};
@@ -117,9 +118,12 @@ fn numbers(result: DecodingResult) -> (Vec<f64>, &'static str) {
 /// Pixel size as ImageJ, OME or the resolution tags say it, in this order.
 fn calibration(decoder: &mut Pages<'_>, metadata: &mut Metadata) -> [Axis; 2] {
     let description = decoder.get_tag_ascii_string(Tag::ImageDescription).unwrap_or_default();
-    let (y, x) = (decoder.get_tag_f64(Tag::YResolution).ok(), decoder.get_tag_f64(Tag::XResolution).ok());
-    let step = |resolution: Option<f64>| resolution.filter(|r| *r > 0.0).map(|r| 1.0 / r);
-    let sizes = step(y).zip(step(x));
+    // Pixels per unit, as a fraction.
+    let mut step = |tag| match decoder.find_tag(tag) {
+        Ok(Some(Value::Rational(n, d))) if n > 0 && d > 0 => Some(f64::from(d) / f64::from(n)),
+        _ => None,
+    };
+    let sizes = step(Tag::YResolution).zip(step(Tag::XResolution));
     let unit = decoder.find_tag_unsigned::<u16>(Tag::ResolutionUnit).ok().flatten().unwrap_or(2);
     let axes = |y: f64, x: f64, unit: &str| [Axis::new("y", y, 0.0, unit), Axis::new("x", x, 0.0, unit)];
     let none = ["y", "x"].map(Axis::uncalibrated);
@@ -166,6 +170,9 @@ fn line<'a>(text: &'a str, key: &str) -> Option<&'a str> {
 
 /// Writes an image as TIFF of 32-bit floats, masked pixels as NaN, its pixel size as ImageJ stores it.
 ///
+/// Å is written as A, and lengths for which the unit is far too large or small in nm. A calibration that differs in
+/// unit between y and x, or that neither fits, is left out.
+///
 /// # Errors
 /// If the file cannot be written.
 pub fn write_tiff(path: &Path, image: &Image) -> Result<()> {
@@ -176,20 +183,35 @@ pub fn write_tiff(path: &Path, image: &Image) -> Result<()> {
     }
     let size = |n: usize| u32::try_from(n).map_err(|_| Error::write(path, std::io::Error::other("too large for TIFF")));
     let (width, height) = (size(columns)?, size(rows)?);
-    let (y, x) = (image.y(), image.x());
+    let calibration = resolution(image);
     write_atomically(path, |writer| {
         let mut encoder = TiffEncoder::new(writer).map_err(std::io::Error::other)?;
         let mut page = encoder.new_image::<colortype::Gray32Float>(width, height).map_err(std::io::Error::other)?;
-        if x.is_calibrated() && x.unit == y.unit {
+        if let Some((y, x, unit)) = &calibration {
             page.resolution_unit(ResolutionUnit::None);
-            page.x_resolution(rational(1.0 / x.scale.abs()));
-            page.y_resolution(rational(1.0 / y.scale.abs()));
-            let unit: String = x.unit.replace(['µ', 'μ'], "\\u00B5").chars().filter(char::is_ascii).collect();
+            page.x_resolution(rational(*x));
+            page.y_resolution(rational(*y));
             let description = format!("ImageJ=1.54\nunit={unit}\n");
             page.encoder().write_tag(Tag::ImageDescription, description.as_str()).map_err(std::io::Error::other)?;
         }
         page.write_data(&values).map_err(std::io::Error::other)
     })
+}
+
+/// Pixels per unit along y and x, and the unit in ASCII, if a fraction of 32-bit numbers can say it.
+fn resolution(image: &Image) -> Option<(f64, f64, String)> {
+    let (y, x) = (image.y(), image.x());
+    if !x.is_calibrated() || x.unit != y.unit {
+        return None;
+    }
+    let fits = |y: f64, x: f64| [y, x].iter().all(|r| (1e-6..1e6).contains(r));
+    let (per_y, per_x) = (1.0 / y.scale.abs(), 1.0 / x.scale.abs());
+    if fits(per_y, per_x) {
+        let unit = x.unit.replace(['µ', 'μ'], "\\u00B5").replace(['\u{c5}', '\u{212b}'], "A");
+        return unit.is_ascii().then_some((per_y, per_x, unit));
+    }
+    let (per_y, per_x) = (1.0 / y.nanometres()?, 1.0 / x.nanometres()?);
+    fits(per_y, per_x).then(|| (per_y, per_x, "nm".to_owned()))
 }
 
 /// The nearest fraction with numbers of 32 bits, by continued fractions.
