@@ -14,7 +14,7 @@ const BAR: f64 = 30.0;
 const GAP: f64 = 10.0;
 const TIP: f64 = 20.0;
 /// Bars of figures that stand beside each other are equally wide up to this width of their ticks.
-const TICK_ROOM: f64 = 84.0;
+const TICK_ROOM: f64 = 76.0;
 
 /// A colour bar: what each colour stands for.
 pub(crate) struct ColourBar {
@@ -24,7 +24,6 @@ pub(crate) struct ColourBar {
     pub label: String,
     /// Whether there are values below and above the limits.
     pub beyond: (bool, bool),
-    ticks: Vec<(f64, String)>,
 }
 
 impl ColourBar {
@@ -47,26 +46,29 @@ impl ColourBar {
             ColourMap::Cyclic => (false, false),
             _ => (values.iter().any(|&v| v < low - slack), values.iter().any(|&v| v > high + slack)),
         };
-        let ticks = turns(map, low, high).unwrap_or_else(|| {
-            let places = ticks::ticks(low, high, 6);
-            let names = ticks::labels(&places);
-            places.into_iter().zip(names).collect()
-        });
-        Ok(Self { map, low, high, label: label.into(), beyond, ticks })
+        Ok(Self { map, low, high, label: label.into(), beyond })
     }
 
     pub fn colour(&self, value: f64) -> [u8; 3] {
         self.map.at((value - self.low) / (self.high - self.low))
     }
 
-    /// Width with ticks and label.
-    pub fn width(&self) -> Result<f64> {
-        let label = if self.label.is_empty() { 0.0 } else { 1.5 * LABEL.size };
-        Ok(BAR + GAP + self.tick_room()? + label)
+    /// Ticks that have room on a bar of this height.
+    fn ticks(&self, height: f64) -> Vec<(f64, String)> {
+        turns(self.map, self.low, self.high).unwrap_or_else(|| {
+            let places = ticks::ticks(self.low, self.high, ((height / 90.0) as usize).clamp(1, 6));
+            let names = ticks::labels(&places);
+            places.into_iter().zip(names).collect()
+        })
     }
 
-    fn tick_room(&self) -> Result<f64> {
-        self.ticks.iter().try_fold(TICK_ROOM, |room, (_, name)| Ok(room.max(text::width(name, TICK)? + 8.0)))
+    /// Width with ticks and label, on a bar of this height.
+    pub fn width(&self, height: f64) -> Result<f64> {
+        Ok(BAR + GAP + self.tick_room(height)? + 1.5 * LABEL.size)
+    }
+
+    fn tick_room(&self, height: f64) -> Result<f64> {
+        self.ticks(height).iter().try_fold(TICK_ROOM, |room, (_, name)| Ok(room.max(text::width(name, TICK)? + 8.0)))
     }
 
     /// Draws it with its upper left corner at (x, y).
@@ -90,14 +92,12 @@ impl ColourBar {
             outline.push([middle, y + height]);
         }
         canvas.line(&outline, true, Pen::solid(1.5, INK));
-        for (value, name) in &self.ticks {
+        for (value, name) in &self.ticks(height) {
             let place = bottom - (value - self.low) / (self.high - self.low) * body;
             canvas.line(&[[right, place], [right + 7.0, place]], false, Pen::solid(1.5, INK));
-            let half = TICK.size * 0.37;
-            let inside = place.clamp(y + half, (y + height - half).max(y + half));
-            canvas.text(name, [right + GAP + 3.0, inside], Align::Left, TICK)?;
+            canvas.text(name, [right + GAP + 3.0, place], Align::Left, TICK)?;
         }
-        let centre = [right + GAP + self.tick_room()? + 0.8 * LABEL.size, y + height / 2.0];
+        let centre = [right + GAP + self.tick_room(height)? + 0.8 * LABEL.size, y + height / 2.0];
         canvas.upwards(&self.label, centre, Align::Middle, text::fitted(&self.label, LABEL, height)?)
     }
 }
@@ -176,7 +176,7 @@ impl ScaleBar {
         let inner = length.max(text::width(&self.label, style)?);
         let height = 2.0 * PAD + style.size + THICK;
         let top = (canvas.height() - INSET - height).round();
-        canvas.rectangle([INSET, top, (inner + 2.0 * PAD).round(), height], [0; 3], 0.66);
+        canvas.rectangle([INSET, top, (inner + 2.0 * PAD).round(), height], [0; 3], 0.8);
         let middle = INSET + PAD + inner / 2.0;
         canvas.text(&self.label, [middle, top + PAD + 0.36 * style.size], Align::Middle, style)?;
         let start = (middle - length / 2.0).round();
@@ -246,11 +246,11 @@ mod tests {
     #[test]
     fn angles_have_ticks_in_pi() {
         let bar = ColourBar::new(ColourMap::Cyclic, &[0.3], None, "angle (rad)").unwrap();
-        let names: Vec<&str> = bar.ticks.iter().map(|t| t.1.as_str()).collect();
+        let names: Vec<String> = bar.ticks(900.0).into_iter().map(|t| t.1).collect();
         assert_eq!(names, ["−π", "−π/2", "0", "π/2", "π"]);
         assert_eq!(bar.colour(-PI), bar.colour(PI));
         let half = ColourBar::new(ColourMap::Cyclic, &[], Some((0.0, PI)), "").unwrap();
-        let names: Vec<&str> = half.ticks.iter().map(|t| t.1.as_str()).collect();
+        let names: Vec<String> = half.ticks(900.0).into_iter().map(|t| t.1).collect();
         assert_eq!(names, ["0", "π/4", "π/2", "3π/4", "π"]);
     }
 

@@ -60,11 +60,18 @@ pub fn learning_curve(curve: &LearningCurve<'_>, title: &str) -> Result<Figure> 
     let (low, high) = roomy(known.iter().copied());
     let (late_low, late_high) = roomy(late.iter().copied());
     let cut = !late.is_empty() && high - low > 5.0 * (late_high - late_low);
-    let y = if cut { (late_low.min(low), late_high + 0.6 * (late_high - late_low)) } else { (low, high) };
+    let y = if cut {
+        {
+            let least = known.iter().copied().fold(late_low, f64::min);
+            let room = late_high - least;
+            (least - 0.04 * room, late_high + 0.6 * room)
+        }
+    } else {
+        (low, high)
+    };
 
     let colour = |i: usize| CLASS_COLOURS[[2, 3, 1, 4][i % 4]];
     let upper = Legend {
-        heading: String::new(),
         entries: [("training", TRAIN, false), ("held-out", TEST, false)]
             .into_iter()
             .take(if test.is_empty() { 1 } else { 2 })
@@ -73,13 +80,13 @@ pub fn learning_curve(curve: &LearningCurve<'_>, title: &str) -> Result<Figure> 
     };
     let entry =
         |(i, (name, _)): (usize, &(&str, &[f64]))| Entry { mark: Mark::Line(colour(i), i > 3), text: (*name).into() };
-    let lower = Legend { heading: String::new(), entries: extra.iter().enumerate().map(entry).collect() };
+    let lower = Legend { entries: extra.iter().enumerate().map(entry).collect() };
     let more = roomy(extra.iter().flat_map(|(_, v)| v.iter().copied()).filter(|v| !v.is_nan()));
     let x = roomy(epochs.iter().copied());
     let unit = unit(label);
 
     let left = (MARGIN + Axes::left(y, label)?.max(Axes::left(more, &unit)?)).round();
-    let (wide, high) = (1.15 * SIDE, 0.52 * SIDE);
+    let (wide, high) = (SIDE, 0.52 * SIDE);
     let second = if extra.is_empty() { 0.0 } else { 0.3 * SIDE };
     let gap = if extra.is_empty() { 0.0 } else { 28.0 };
     let key = upper.width()?.max(lower.width()?);

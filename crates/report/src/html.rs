@@ -167,14 +167,16 @@ fn figure_html(out: &mut String, figure: &Figure) -> Result<()> {
     if width == 0 || height == 0 {
         return Err(Error::Size { width: width.into(), height: height.into() });
     }
-    // Figures are drawn at about twice the density of the page; wide ones take the whole row.
-    let class = if width > 1500 || f64::from(width) > 1.6 * f64::from(height) { " class=\"wide\"" } else { "" };
+    // Figures are drawn at about twice the density of the page; wide ones take the whole row, but no more than their
+    // letters need.
+    let class = if width > 1500 { " class=\"wide\"" } else { "" };
+    let room = width * 5 / 8;
     let alt =
         if figure.title.is_empty() { figure.caption.clone() } else { format!("{}. {}", figure.title, figure.caption) };
     push(
         out,
         format_args!(
-            "<figure{class} id=\"{}\">\n<img width=\"{width}\" height=\"{height}\" alt=\"{}\" src=\"data:image/png;base64,",
+            "<figure{class} id=\"{}\">\n<img style=\"max-width:min(100%,{room}px)\" width=\"{width}\" height=\"{height}\" alt=\"{}\" src=\"data:image/png;base64,",
             escape(&figure.name),
             escape(&alt)
         ),

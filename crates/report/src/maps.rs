@@ -35,7 +35,8 @@ impl Default for MapStyle {
 
 /// A number at every site, as coloured discs on the micrograph.
 ///
-/// The discs nearly touch: their diameter is 0.9 times the median distance of nearest neighbours. The micrograph is
+/// The discs nearly touch: their diameter is 0.9 times the median distance of nearest neighbours (up to 1.24 times where
+/// that is a few pixels of the figure). The micrograph is
 /// dimmed; a scale bar gives lengths.
 ///
 /// # Shapes
@@ -51,7 +52,8 @@ pub fn site_map(image: &Image, sites: &Sites, values: &[f32], style: &MapStyle) 
     let view = View::whole(image);
     let map = dotted(image, sites, view, |i| values.get(i).map_or(colour::UNKNOWN, |&v| bar.colour(v)))?;
     let (w, h) = (map.width(), map.height());
-    let (mut canvas, top) = sheet(&style.title, 2.0 * MARGIN + w + 26.0 + bar.width()?, h.max(240.0) + MARGIN)?;
+    let (mut canvas, top) =
+        sheet(&style.title, 2.0 * MARGIN + w + 26.0 + bar.width(h.max(240.0))?, h.max(240.0) + MARGIN)?;
     framed(&mut canvas, map, MARGIN, top);
     bar.draw(&mut canvas, MARGIN + w + 26.0, top, h.max(240.0))?;
     let range = match (style.limits, style.colours) {
@@ -76,10 +78,13 @@ pub fn class_map(image: &Image, sites: &Sites, class: &[i64], names: &[String], 
     let map = dotted(image, sites, view, |i| colour::class_colour(class.get(i).copied().unwrap_or(-1)))?;
     let legend = Legend::of_classes(class, names);
     let (w, h) = (map.width(), map.height());
-    let body = h.max(legend.height());
-    let (mut canvas, top) = sheet(&style.title, 2.0 * MARGIN + w + 26.0 + legend.width()?, body + MARGIN)?;
+    // As wide as a map with a colour bar, so that the two stand beside each other at one scale.
+    let bar = ColourBar::new(ColourMap::Cyclic, &[], None, "")?.width(h)?;
+    let room = w + 26.0 + bar;
+    let rows = legend.rows_height(room)?;
+    let (mut canvas, top) = sheet(&style.title, 2.0 * MARGIN + room, h + 14.0 + rows + MARGIN / 2.0)?;
     framed(&mut canvas, map, MARGIN, top);
-    legend.draw(&mut canvas, MARGIN + w + 26.0, top)?;
+    legend.draw_rows(&mut canvas, [MARGIN, top + h + 14.0], room)?;
     let caption = format!("Class of {} sites, on the micrograph.", sites.len());
     Ok(Figure { name: style.name.clone(), title: style.title.clone(), caption, image: canvas.picture() })
 }
@@ -99,9 +104,12 @@ pub fn image(image: &Image, sites: &Sites, left_out: &Sites, title: &str) -> Res
     let mut map = Canvas::of(&whole.draw(image, Tone::Full))?;
     let mut part = Canvas::of(&crop.draw(image, Tone::Full))?;
     for (canvas, view) in [(&mut map, whole), (&mut part, crop)] {
-        let radius = (0.16 * pitch * view.zoom[1]).clamp(1.3, 7.0);
-        for site in sites {
-            canvas.disc(view.place([site.y, site.x]), radius, colour_of(site), 1.0);
+        let radius = (0.16 * pitch * view.zoom[1]).clamp(1.3, 5.5);
+        // Failed fits are few: a little larger and on top, so that they show among thousands.
+        for (failed, size) in [(false, 1.0), (true, 1.3)] {
+            for site in sites.iter().filter(|s| (s.refinement == Refinement::Failed) == failed) {
+                canvas.disc(view.place([site.y, site.x]), size * radius, colour_of(site), 1.0);
+            }
         }
         for site in left_out {
             canvas.ring(view.place([site.y, site.x]), radius + 0.8, Pen::solid((0.5 * radius).clamp(1.2, 2.6), HOLLOW));
@@ -110,7 +118,7 @@ pub fn image(image: &Image, sites: &Sites, left_out: &Sites, title: &str) -> Res
     let bar = ScaleBar::of(image, 0.25);
     bar.draw(&mut map, whole.zoom[1])?;
     let enlarged = crop.zoom[1] / whole.zoom[1] > 1.15;
-    let legend = Legend { heading: String::new(), entries: entries(sites, left_out) };
+    let legend = Legend { entries: entries(sites, left_out) };
     let side = if enlarged { part.width().max(legend.width()?) } else { legend.width()? };
     let below = if enlarged { part.height() + 22.0 } else { 0.0 };
     let (w, h) = (map.width(), map.height());
@@ -147,7 +155,7 @@ fn entries(sites: &Sites, left_out: &Sites) -> Vec<Entry> {
     let found = if refined { "refined" } else { "found" };
     let rows = [
         (sites.len() - failed, found, Mark::Disc(FOUND)),
-        (failed, "fit failed", Mark::Disc(FAILED)),
+        (failed, "with a failed fit", Mark::Disc(FAILED)),
         (left_out.len(), "left out at the border", Mark::Ring(HOLLOW)),
     ];
     let shown = rows.into_iter().enumerate().filter(|(i, (count, ..))| *i == 0 || *count > 0);
@@ -164,7 +172,10 @@ fn check_sites(sites: &Sites, found: usize, what: &str) -> Result<()> {
 /// The dimmed micrograph with a disc at each site and a scale bar.
 fn dotted(image: &Image, sites: &Sites, view: View, colour: impl Fn(usize) -> [u8; 3]) -> Result<Canvas> {
     let mut map = Canvas::of(&view.draw(image, Tone::Dim))?;
-    let radius = (0.45 * spacing(sites, view.zoom).unwrap_or(SIDE / 20.0)).clamp(1.5, SIDE / 40.0);
+    let pitch = spacing(sites, view.zoom).unwrap_or(SIDE / 20.0);
+    // Discs a few pixels wide overlap, or the micrograph between them would dull the colours.
+    let share = 0.45 + 0.17 * ((14.0 - pitch) / 8.0).clamp(0.0, 1.0);
+    let radius = (share * pitch).clamp(1.5, SIDE / 40.0);
     for (i, site) in sites.iter().enumerate() {
         map.disc(view.place([site.y, site.x]), radius, colour(i), 1.0);
     }
@@ -179,7 +190,139 @@ fn framed(canvas: &mut Canvas, map: Canvas, x: f64, y: f64) {
     canvas.frame([x - 0.75, y - 0.75, w + 1.5, h + 1.5], Pen::solid(1.5, INK));
 }
 
+/// The text with a capital letter if it begins with a word; a symbol such as z₁ stays as it is.
 pub(crate) fn capital(text: &str) -> String {
     let mut letters = text.chars();
-    letters.next().map_or_else(|| "Value".to_owned(), |first| first.to_uppercase().chain(letters).collect())
+    match (letters.next(), text.chars().nth(1)) {
+        (Some(first), Some(second)) if second.is_lowercase() => first.to_uppercase().chain(letters).collect(),
+        (Some(_), _) => text.to_owned(),
+        (None, _) => "Value".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::Array2;
+    use parsimon_core::Axis;
+
+    fn micrograph(rows: usize, columns: usize) -> Image {
+        let axis = |name| Axis::new(name, 0.02, 0.0, "nm");
+        Image::calibrated(
+            Array2::from_shape_fn((rows, columns), |(y, x)| ((3 * y + 5 * x) % 17) as f64),
+            axis("y"),
+            axis("x"),
+        )
+        .unwrap()
+    }
+
+    fn sites(places: &[[f64; 2]]) -> Sites {
+        let site = |&[y, x]: &[f64; 2]| Site {
+            frame: 0,
+            y,
+            x,
+            intensity: 1.0,
+            width: 1.0,
+            quality: 1.0,
+            refinement: Refinement::Converged,
+        };
+        Sites::new(places.iter().map(site).collect()).unwrap()
+    }
+
+    fn style(colours: ColourMap, limits: Option<(f64, f64)>) -> MapStyle {
+        MapStyle { colours, limits, ..MapStyle::default() }
+    }
+
+    /// Colour of the figure at a place of the image; the map has no title and begins at the margins.
+    fn at(figure: &Figure, image: &Image, place: [f64; 2]) -> [u8; 3] {
+        let [x, y] = View::whole(image).place(place).map(|v| (v + MARGIN).floor() as u32);
+        figure.image.get_pixel(x, y).0
+    }
+
+    #[test]
+    fn each_site_has_its_colour_at_its_place() {
+        let image = micrograph(200, 300);
+        let places = [[20.0, 40.5], [60.25, 250.0], [100.0, 150.0]];
+        let values = [0.0, 5.0, 10.0];
+        for map in [ColourMap::Sequential, ColourMap::Diverging, ColourMap::Grey] {
+            let figure = site_map(&image, &sites(&places), &values, &style(map, Some((0.0, 10.0)))).unwrap();
+            for (place, value) in places.iter().zip(values) {
+                assert_eq!(at(&figure, &image, *place), map.at(f64::from(value) / 10.0));
+            }
+        }
+        let class = class_map(&image, &sites(&places), &[0, 2, -1], &[], &MapStyle::default()).unwrap();
+        let seen = places.map(|p| at(&class, &image, p));
+        assert_eq!(seen, [colour::class_colour(0), colour::class_colour(2), colour::UNKNOWN]);
+    }
+
+    #[test]
+    fn angles_a_turn_apart_have_one_colour() {
+        let image = micrograph(200, 200);
+        let places = [[40.0, 40.0], [40.0, 160.0], [100.0, 100.0]];
+        let values = [1.0, 1.0 - std::f32::consts::TAU, -1.0];
+        let figure = site_map(&image, &sites(&places), &values, &style(ColourMap::Cyclic, None)).unwrap();
+        let [a, b, c] = places.map(|p| at(&figure, &image, p));
+        assert!(a.iter().zip(b).all(|(a, b)| a.abs_diff(b) <= 1) && a != c, "{a:?} {b:?} {c:?}");
+    }
+
+    #[test]
+    fn the_same_input_gives_the_same_bytes() {
+        let image = micrograph(64, 64);
+        let map = || site_map(&image, &sites(&[[9.0, 9.0], [40.0, 40.0]]), &[1.0, 2.0], &MapStyle::default()).unwrap();
+        assert_eq!(map().png().unwrap(), map().png().unwrap());
+    }
+
+    #[test]
+    fn failed_and_left_out_sites_are_told_apart() {
+        let image = micrograph(400, 400);
+        let mut found = sites(&[[60.0, 100.0], [60.0, 200.0]]).as_slice().to_vec();
+        found[1].refinement = Refinement::Failed;
+        let found = Sites::new(found).unwrap();
+        let left_out = sites(&[[20.0, 300.0]]);
+        let figure = super::image(&image, &found, &left_out, "").unwrap();
+        assert_eq!(at(&figure, &image, [60.0, 100.0]), FOUND);
+        assert_eq!(at(&figure, &image, [60.0, 200.0]), FAILED);
+        let hollow = at(&figure, &image, [20.0, 300.0]);
+        assert_eq!(hollow[0], hollow[2], "the micrograph shows inside the ring");
+        let texts: Vec<String> = entries(&found, &left_out).into_iter().map(|e| e.text).collect();
+        assert_eq!(texts, ["1 refined", "1 with a failed fit", "1 left out at the border"]);
+    }
+
+    #[test]
+    fn odd_images_and_values_can_be_drawn() {
+        let one = sites(&[[0.0, 0.0]]);
+        for (rows, columns) in [(1, 1), (1, 500), (500, 1), (3, 7)] {
+            let image = micrograph(rows, columns);
+            assert!(site_map(&image, &one, &[3.0], &MapStyle::default()).is_ok(), "{rows} {columns}");
+            assert!(class_map(&image, &one, &[0], &[], &MapStyle::default()).is_ok());
+            assert!(super::image(&image, &Sites::default(), &Sites::default(), "none").is_ok());
+        }
+        // Sites on one spot, more than a leaf of the tree holds, and a constant value.
+        let same = sites(&vec![[5.0, 5.0]; 200]);
+        assert!(site_map(&micrograph(20, 20), &same, &vec![2.0; 200], &MapStyle::default()).is_ok());
+        let far = sites(&[[-1e9, 1e9], [5.0, 5.0]]);
+        assert!(site_map(&micrograph(20, 20), &far, &[0.0, 1.0], &MapStyle::default()).is_ok());
+    }
+
+    #[test]
+    fn bad_input_is_refused() {
+        let image = micrograph(20, 20);
+        let two = sites(&[[5.0, 5.0], [9.0, 9.0]]);
+        let map = |sites: &Sites, values: &[f32], style: &MapStyle| site_map(&image, sites, values, style);
+        let plain = MapStyle { title: "z1".into(), ..MapStyle::default() };
+        assert!(matches!(map(&Sites::default(), &[], &plain), Err(Error::Empty { .. })));
+        assert!(matches!(map(&two, &[1.0], &plain), Err(Error::Length { found: 1, expected: 2, .. })));
+        let nan = map(&two, &[1.0, f32::NAN], &plain).unwrap_err().to_string();
+        assert!(nan.starts_with("z1 holds 1 values that are NaN or infinite, the first at index 1"), "{nan}");
+        let limits = MapStyle { limits: Some((2.0, 1.0)), ..plain };
+        assert!(matches!(map(&two, &[1.0, 2.0], &limits), Err(Error::Limits { .. })));
+        assert!(matches!(class_map(&image, &two, &[1], &[], &limits), Err(Error::Length { .. })));
+    }
+
+    #[test]
+    fn pixels_are_drawn_in_the_proportions_of_the_calibration() {
+        let axis = |name, scale| Axis::new(name, scale, 0.0, "nm");
+        let image = Image::calibrated(Array2::zeros((50, 100)), axis("y", 0.2), axis("x", 0.1)).unwrap();
+        assert_eq!(View::whole(&image).extent, [960, 960]);
+    }
 }

@@ -61,8 +61,8 @@ pub fn scatter(x: &[f32], y: &[f32], colour: Colour<'_>, x_label: &str, y_label:
 
     let left = (MARGIN + Axes::left(axes.y, y_label)?).round();
     let (wide, high) = (SIDE, 0.86 * SIDE);
-    let body = high + Axes::below(x_label) + MARGIN / 2.0;
-    let (mut canvas, top) = sheet(title, left + wide + 26.0 + key.width()? + MARGIN, body)?;
+    let body = high + Axes::below(x_label) + key.below(wide)? + MARGIN / 2.0;
+    let (mut canvas, top) = sheet(title, left + wide + 26.0 + key.width(high)? + MARGIN, body)?;
     axes.area = [left, top, wide, high];
     let mut plot = Canvas::new(wide, high)?;
     let inner = Axes { area: [0.0, 0.0, wide, high], ..axes.clone() };
@@ -89,7 +89,7 @@ pub fn scatter(x: &[f32], y: &[f32], colour: Colour<'_>, x_label: &str, y_label:
     }
     canvas.place(&plot.picture(), left as i64, top as i64);
     axes.draw(&mut canvas, x_label, y_label, true)?;
-    key.draw(&mut canvas, left + wide + 26.0, top, high)?;
+    key.draw(&mut canvas, axes.area, Axes::below(x_label))?;
     let name = match colour {
         Colour::Density => "scatter_density",
         Colour::Value { .. } => "scatter_value",
@@ -138,17 +138,26 @@ impl<'a> Key<'a> {
         }
     }
 
-    fn width(&self) -> Result<f64> {
+    /// Room right of the plot; a legend leaves as much free as a bar takes, so that plots beside each other match.
+    fn width(&self, height: f64) -> Result<f64> {
         match self {
-            Self::Bar(bar, _) => bar.width(),
-            Self::Legend(legend, _) => legend.width(),
+            Self::Bar(bar, _) => bar.width(height),
+            Self::Legend(..) => ColourBar::new(ColourMap::Cyclic, &[], None, "")?.width(height),
         }
     }
 
-    fn draw(&self, canvas: &mut Canvas, x: f64, y: f64, height: f64) -> Result<()> {
+    /// Room below the plot.
+    fn below(&self, room: f64) -> Result<f64> {
         match self {
-            Self::Bar(bar, _) => bar.draw(canvas, x, y, height),
-            Self::Legend(legend, _) => legend.draw(canvas, x, y),
+            Self::Bar(..) => Ok(0.0),
+            Self::Legend(legend, _) => Ok(10.0 + legend.rows_height(room)?),
+        }
+    }
+
+    fn draw(&self, canvas: &mut Canvas, [left, top, wide, high]: [f64; 4], labels: f64) -> Result<()> {
+        match self {
+            Self::Bar(bar, _) => bar.draw(canvas, left + wide + 26.0, top, high),
+            Self::Legend(legend, _) => legend.draw_rows(canvas, [left, top + high + labels + 10.0], wide),
         }
     }
 }

@@ -43,7 +43,7 @@ pub fn manifold(
     let left = (MARGIN + 1.5 * LABEL.size + widest + 16.0).round();
     let (wide, high) = (w * cols as f64, h * rows as f64);
     let body = high + TICK_ROOM + LABEL_ROOM + MARGIN / 2.0;
-    let (mut canvas, top) = sheet(title, left + wide + 26.0 + bar.width()? + MARGIN, body)?;
+    let (mut canvas, top) = sheet(title, left + wide + 26.0 + bar.width(high)? + MARGIN, body)?;
     for (i, image) in images.axis_iter(Axis(0)).enumerate() {
         let (r, c) = (i / cols, i % cols);
         let (x, y) = (left + c as f64 * w, top + (rows - 1 - r) as f64 * h);
@@ -68,7 +68,7 @@ pub fn manifold(
     canvas.upwards(y_label, beside, Align::Middle, text::fitted(y_label, LABEL, high)?)?;
     bar.draw(&mut canvas, left + wide + 26.0, top, high)?;
     let caption = format!(
-        "Patches decoded over a {cols} × {rows} grid of {x_label} ({} to {}) and {y_label} ({} to {}), the others at zero.",
+        "Patches decoded over {cols} × {rows} values of {x_label} ({} to {}) and {y_label} ({} to {}).",
         end(x_values, false),
         end(x_values, true),
         end(y_values, false),
@@ -104,7 +104,7 @@ pub fn patches(examples: ArrayView4<'_, f32>, decoded: ArrayView4<'_, f32>, titl
     let left =
         (MARGIN + rows.iter().try_fold(0.0f64, |m, r| Ok::<_, Error>(m.max(text::width(r.0, LABEL)?)))? + 16.0).round();
     let (pitch, wide) = (h + 14.0, n as f64 * (w + 8.0) - 8.0);
-    let bars = grey.width()?.max(signed.width()?);
+    let bars = grey.width(pitch + h)?.max(signed.width(h)?);
     let (mut canvas, top) = sheet(title, left + wide + 26.0 + bars + MARGIN, 3.0 * pitch - 14.0 + MARGIN)?;
     for (r, (name, images, bar)) in rows.into_iter().enumerate() {
         let y = top + r as f64 * pitch;
@@ -141,7 +141,7 @@ pub fn components(components: ArrayView4<'_, f32>, explained: &[f64], title: &st
     let [w, h] = tile_size(components, rows, cols, SIDE).map(|s| s.min(420.0));
     let (pitch_x, pitch_y) = (w + 18.0, h + 44.0);
     let (wide, high) = (cols as f64 * pitch_x - 18.0, rows as f64 * pitch_y - 8.0);
-    let (mut canvas, top) = sheet(title, 2.0 * MARGIN + wide + 26.0 + bar.width()?, high + MARGIN)?;
+    let (mut canvas, top) = sheet(title, 2.0 * MARGIN + wide + 26.0 + bar.width(high - 36.0)?, high + MARGIN)?;
     for (i, image) in components.axis_iter(Axis(0)).enumerate() {
         let (x, y) = (MARGIN + (i % cols) as f64 * pitch_x, top + (i / cols) as f64 * pitch_y);
         let share = explained.get(i).map(|e| format!(" · {} %", ticks::plain(100.0 * e, 1))).unwrap_or_default();
