@@ -37,7 +37,7 @@ pub fn class_colour(class: i64) -> [u8; 3] {
 }
 
 impl ColourMap {
-    /// Colour at `t` in [0,1]; values outside are limited to it, except that the cyclic map goes round. NaN gives the
+    /// Colour at `t` from 0 to 1; values outside are limited to it, except that the cyclic map goes round. NaN gives the
     /// middle.
     pub fn at(self, t: f64) -> [u8; 3] {
         let closed = self == Self::Cyclic;

@@ -123,7 +123,7 @@ pub fn patches(examples: ArrayView4<'_, f32>, decoded: ArrayView4<'_, f32>, titl
 /// Principal components (or other signed loadings) as images, one colour range for all, symmetric about zero.
 ///
 /// # Shapes
-/// `components`: K×H×W×C; `explained`: the share of the variance of each, in [0,1], or empty if unknown.
+/// `components`: K×H×W×C; `explained`: the share of the variance of each (0 to 1), or empty if unknown.
 ///
 /// # Errors
 /// If there is no component, lengths differ, or a value is not finite.
