@@ -34,7 +34,7 @@ pub struct GrapheneParams {
     pub strain: f64,
     /// Standard deviation of an atom in nm, above 0. Default 0.036.
     pub atom: f64,
-    /// Mean counts at the top of a carbon atom, above 0, at most 10⁸. Default 60.
+    /// Mean counts at the top of a carbon atom, above 0, at most 10⁸. Default 30.
     pub dose: f64,
     /// Background as a fraction of a carbon atom, 0 to 10. Default 0.25.
     pub background: f64,
@@ -58,7 +58,7 @@ impl Default for GrapheneParams {
             nitrogen: 0.03,
             strain: 0.15,
             atom: 0.036,
-            dose: 60.0,
+            dose: 30.0,
             background: 0.25,
             drift: 1.0,
             jitter: 0.1,
@@ -225,6 +225,130 @@ fn strain(atoms: &mut [Atom], params: &GrapheneParams) {
             let push = params.strain * bond * (-(distance - bond) / bond).exp();
             atom.y += push * dy / distance;
             atom.x += push * dx / distance;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Error;
+
+    /// For each site at least 40 px from every edge: its index and the distances to its three nearest neighbours.
+    fn bonds(scene: &Scene) -> Vec<(usize, [f64; 3])> {
+        let (h, w) = scene.image.shape();
+        let sites = scene.sites.as_slice();
+        let within = |v: f64, end: usize| v > 40.0 && v < end as f64 - 41.0;
+        let inside = (0..sites.len()).filter(|&i| within(sites[i].y, h) && within(sites[i].x, w));
+        inside
+            .map(|i| {
+                let distance = |s: &parsimon_core::Site| (s.y - sites[i].y).hypot(s.x - sites[i].x);
+                let mut all: Vec<f64> = sites.iter().map(distance).collect();
+                all.sort_by(f64::total_cmp);
+                (i, [all[1], all[2], all[3]])
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_perfect_sheet_has_three_equal_bonds() {
+        let params = GrapheneParams { silicon: 0.0, nitrogen: 0.0, drift: 0.0, ..GrapheneParams::default() };
+        let scene = graphene(&params).unwrap();
+        let bond = params.bond / params.pixel;
+        let found = bonds(&scene);
+        assert!(found.len() > 900);
+        assert!(found.iter().flat_map(|(_, b)| b).all(|b| (b - bond).abs() < 1e-9));
+        // Two atoms to each cell of area (3√3/2) bond².
+        let expected = 512.0 * 512.0 * 4.0 / (27f64.sqrt() * bond * bond);
+        assert!((scene.sites.len() as f64 / expected - 1.0).abs() < 0.02, "{} of {expected}", scene.sites.len());
+        assert!(scene.truth["species"].iter().all(|&z| z == 6.0));
+    }
+
+    #[test]
+    fn dopants_have_their_share_and_brightness() {
+        let params = GrapheneParams { silicon: 0.02, nitrogen: 0.1, ..GrapheneParams::default() };
+        let scene = graphene(&params).unwrap();
+        for (z, share, ratio) in [(7.0, 0.1, 1.2996), (14.0, 0.02, 4.2226)] {
+            let of: Vec<usize> = (0..scene.sites.len()).filter(|&i| scene.truth["species"][i] == z).collect();
+            let found = of.len() as f64 / scene.sites.len() as f64;
+            assert!((found / share - 1.0).abs() < 0.35, "Z = {z}: {found}");
+            assert!(of.iter().all(|&i| (scene.sites.as_slice()[i].intensity / params.dose - ratio).abs() < 1e-3));
+        }
+    }
+
+    #[test]
+    fn silicon_pushes_its_neighbours_away_and_stands_alone() {
+        let params = GrapheneParams { silicon: 0.004, nitrogen: 0.0, drift: 0.0, ..GrapheneParams::default() };
+        let scene = graphene(&params).unwrap();
+        let bond = params.bond / params.pixel;
+        let mut count = 0;
+        for (_, b) in bonds(&scene).into_iter().filter(|(i, _)| scene.truth["species"][*i] == 14.0) {
+            let mean = b.iter().sum::<f64>() / 3.0 / bond;
+            assert!((1.1..1.2).contains(&mean), "{mean}");
+            count += 1;
+        }
+        assert!(count >= 2);
+        let moved = |i: usize| scene.truth["displacement_y"][i].hypot(scene.truth["displacement_x"][i]);
+        assert!((0..scene.sites.len()).any(|i| moved(i) > 0.14 * bond));
+        let none = graphene(&GrapheneParams { strain: 0.0, ..params }).unwrap();
+        assert!(none.truth["displacement_x"].iter().all(|&d| d == 0.0));
+    }
+
+    #[test]
+    fn sites_are_where_the_atoms_appear() {
+        let params =
+            GrapheneParams { dose: 1e8, background: 0.0, jitter: 0.0, atom: 0.025, ..GrapheneParams::default() };
+        let scene = graphene(&params).unwrap();
+        let values = scene.image.values();
+        let vertex = |a: f64, b: f64, c: f64| 0.5 * (a.ln() - c.ln()) / (a.ln() - 2.0 * b.ln() + c.ln());
+        for (i, _) in bonds(&scene) {
+            let site = scene.sites.as_slice()[i];
+            let (y, x) = (site.y.round() as usize, site.x.round() as usize);
+            let v = |y: usize, x: usize| values[[y, x]];
+            let off_y = y as f64 + vertex(v(y - 1, x), v(y, x), v(y + 1, x)) - site.y;
+            let off_x = x as f64 + vertex(v(y, x - 1), v(y, x), v(y, x + 1)) - site.x;
+            assert!(off_y.abs() < 0.02 && off_x.abs() < 0.02, "atom {i} is off by {off_y}, {off_x}");
+        }
+    }
+
+    #[test]
+    fn the_seed_alone_decides() {
+        let params = GrapheneParams { height: 90, width: 120, ..GrapheneParams::default() };
+        let on = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| graphene(&params)).unwrap()
+        };
+        assert_eq!(on(1), on(3));
+        assert_ne!(graphene(&GrapheneParams { seed: 1, ..params.clone() }).unwrap().image, on(1).image);
+    }
+
+    #[test]
+    fn parameters_out_of_range_are_rejected() {
+        type Set = fn(&mut GrapheneParams, f64);
+        let numbers: [(Set, &[f64]); 11] = [
+            (|p, v| p.pixel = v, &[0.0, -1.0, f64::INFINITY, 0.1]),
+            (|p, v| p.bond = v, &[0.0, 0.01, f64::INFINITY]),
+            (|p, v| p.rotation = v, &[f64::INFINITY]),
+            (|p, v| p.silicon = v, &[-0.1, 0.2]),
+            (|p, v| p.nitrogen = v, &[-0.1, 0.6]),
+            (|p, v| p.strain = v, &[-0.1, 0.4]),
+            (|p, v| p.atom = v, &[0.0, -1.0, 1.0]),
+            (|p, v| p.dose = v, &[0.0, -1.0, 1e9]),
+            (|p, v| p.background = v, &[-0.1, 11.0]),
+            (|p, v| p.drift = v, &[-1.0, 21.0]),
+            (|p, v| p.jitter = v, &[-1.0, 6.0]),
+        ];
+        for (index, (set, values)) in numbers.iter().enumerate() {
+            for &value in values.iter().chain(&[f64::NAN]) {
+                let mut params = GrapheneParams::default();
+                set(&mut params, value);
+                let error = graphene(&params).unwrap_err();
+                assert!(matches!(error, Error::Parameter { .. }), "parameter {index} = {value}: {error}");
+            }
+        }
+        for side in [0, 31, 16385] {
+            assert!(graphene(&GrapheneParams { height: side, ..GrapheneParams::default() }).is_err());
+            assert!(graphene(&GrapheneParams { width: side, ..GrapheneParams::default() }).is_err());
         }
     }
 }

@@ -29,9 +29,9 @@ pub struct PerovskiteParams {
     pub domains: usize,
     /// ξ of a wall, in units of a: the polarisation goes as tanh(distance / ξ); above 0. Default 1.
     pub wall: f64,
-    /// Standard deviation of a column in nm, above 0. Default 0.056.
+    /// Standard deviation of a column in nm, above 0. Default 0.05.
     pub column: f64,
-    /// Mean counts at the top of an A column, above 0, at most 10⁹. Default 220.
+    /// Mean counts at the top of an A column, above 0, at most 10⁹. Default 400.
     pub dose: f64,
     /// Height of a B column as a fraction of an A column, 0 to 1. Default 0.42.
     pub contrast: f64,
@@ -40,7 +40,7 @@ pub struct PerovskiteParams {
     /// Spread of the column heights (standard deviation, as a fraction), 0 to 0.2. Default 0.02.
     pub spread: f64,
     /// Mistilt at the right edge: columns there are longer by this fraction and as much lower; none at the left edge.
-    /// 0 to 1. Default 0.2.
+    /// 0 to 1. Default 0.15.
     pub tilt: f64,
     /// Slow drift of the scan over the image in pixels, 0 to 20. Default 1.5.
     pub drift: f64,
@@ -62,12 +62,12 @@ impl Default for PerovskiteParams {
             displacement: 0.085,
             domains: 3,
             wall: 1.0,
-            column: 0.056,
-            dose: 220.0,
+            column: 0.05,
+            dose: 400.0,
             contrast: 0.42,
             background: 0.12,
             spread: 0.02,
-            tilt: 0.2,
+            tilt: 0.15,
             drift: 1.5,
             jitter: 0.1,
             seed: 0,
@@ -223,4 +223,162 @@ fn columns(params: &PerovskiteParams, scan: &Scan, rng: &mut rand_chacha::ChaCha
     }
     known.sort_by(|p, q| p.column.y.total_cmp(&q.column.y).then(p.column.x.total_cmp(&q.column.x)));
     known
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Error;
+
+    fn distance(scene: &Scene, i: usize, j: usize) -> f64 {
+        let sites = scene.sites.as_slice();
+        (sites[i].y - sites[j].y).hypot(sites[i].x - sites[j].x)
+    }
+
+    /// Sites at least 25 px from every edge.
+    fn interior(scene: &Scene) -> Vec<usize> {
+        let (h, w) = scene.image.shape();
+        let within = |v: f64, end: usize| v > 25.0 && v < end as f64 - 26.0;
+        let inside = |s: &parsimon_core::Site| within(s.y, h) && within(s.x, w);
+        scene.sites.iter().enumerate().filter(|(_, s)| inside(s)).map(|(i, _)| i).collect()
+    }
+
+    /// The demo without noise and background, so that positions can be measured in the image.
+    fn clean() -> PerovskiteParams {
+        PerovskiteParams { dose: 1e9, background: 0.0, jitter: 0.0, ..PerovskiteParams::default() }
+    }
+
+    #[test]
+    fn the_demo_is_calibrated_and_has_two_equal_sublattices() {
+        let scene = perovskite(&PerovskiteParams::default()).unwrap();
+        assert_eq!(scene.image.shape(), (512, 512));
+        assert_eq!(scene.image.x().nanometres(), Some(0.0217));
+        assert!((1000..=1800).contains(&scene.sites.len()), "{}", scene.sites.len());
+        let b = scene.truth["sublattice"].sum() / scene.sites.len() as f64;
+        assert!((b - 0.5).abs() < 0.03, "{b}");
+        let second = scene.truth["domain"].sum() / scene.sites.len() as f64;
+        assert!((0.2..0.5).contains(&second), "{second}");
+        assert!(scene.truth.values().all(|t| t.len() == scene.sites.len()));
+    }
+
+    #[test]
+    fn sites_are_where_the_columns_appear() {
+        let scene = perovskite(&clean()).unwrap();
+        let values = scene.image.values();
+        // The logarithm of a Gaussian is a parabola: its vertex from three pixels.
+        let vertex = |a: f64, b: f64, c: f64| 0.5 * (a.ln() - c.ln()) / (a.ln() - 2.0 * b.ln() + c.ln());
+        for i in interior(&scene) {
+            let site = scene.sites.as_slice()[i];
+            let (y, x) = (site.y.round() as usize, site.x.round() as usize);
+            let v = |y: usize, x: usize| values[[y, x]];
+            let off_y = y as f64 + vertex(v(y - 1, x), v(y, x), v(y + 1, x)) - site.y;
+            let off_x = x as f64 + vertex(v(y, x - 1), v(y, x), v(y, x + 1)) - site.x;
+            assert!(off_y.abs() < 0.06 && off_x.abs() < 0.06, "site {i} is off by {off_y}, {off_x}");
+        }
+    }
+
+    #[test]
+    fn b_is_off_the_centre_of_its_cage_by_the_polarisation() {
+        let params = PerovskiteParams::default();
+        let scene = perovskite(&params).unwrap();
+        let (of, sites) = (&scene.truth, scene.sites.as_slice());
+        let a: Vec<usize> = (0..sites.len()).filter(|&i| of["sublattice"][i] == 0.0).collect();
+        let largest = params.displacement * params.tetragonality * params.lattice / params.pixel;
+        let mut seen = [0; 2];
+        for i in interior(&scene).into_iter().filter(|&i| of["sublattice"][i] == 1.0) {
+            let mut cage = a.clone();
+            cage.sort_by(|&p, &q| distance(&scene, i, p).total_cmp(&distance(&scene, i, q)));
+            let centre =
+                |of: fn(&parsimon_core::Site) -> f64| cage[..4].iter().map(|&c| of(&sites[c])).sum::<f64>() / 4.0;
+            let (y, x) = (sites[i].y - centre(|s| s.y), sites[i].x - centre(|s| s.x));
+            let (py, px) = (of["polarisation_y"][i], of["polarisation_x"][i]);
+            assert!((y - py).abs() < 0.05 && (x - px).abs() < 0.05, "site {i}: ({y}, {x}), not ({py}, {px})");
+            assert!(py.hypot(px) <= largest + 1e-9);
+            let domain = of["domain"][i] as usize;
+            assert_eq!(domain == 1, py > 0.0, "domain 1 points down");
+            seen[domain] += usize::from(py.hypot(px) > 0.9 * largest);
+        }
+        assert!(seen[0] > 200 && seen[1] > 100, "{seen:?}");
+    }
+
+    #[test]
+    fn there_is_one_wall_fewer_than_domains() {
+        for domains in [1, 2, 3, 5] {
+            let params = PerovskiteParams { domains, ..PerovskiteParams::default() };
+            let along: Vec<f64> = (-256..=256).map(|x| params.polarisation(f64::from(x) + 0.25)).collect();
+            let walls = along.windows(2).filter(|w| w[0].signum() != w[1].signum()).count();
+            assert_eq!(walls, domains - 1);
+            assert!(along.iter().all(|p| p.abs() <= 1.0));
+        }
+        // tanh(1) at a distance of ξ from a wall.
+        let params = PerovskiteParams { domains: 2, wall: 1.5, ..PerovskiteParams::default() };
+        let xi = 1.5 * params.lattice / params.pixel;
+        assert!((params.polarisation(-xi) - 1f64.tanh()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn tilt_lengthens_columns_to_the_right() {
+        let scene = perovskite(&PerovskiteParams { tilt: 0.3, ..PerovskiteParams::default() }).unwrap();
+        let end = |left: bool| {
+            let widths = scene.sites.iter().filter(|s| (s.x < 60.0) == left && (s.x > 452.0) != left).map(|s| s.width);
+            let widths: Vec<f64> = widths.collect();
+            widths.iter().sum::<f64>() / widths.len() as f64
+        };
+        let ratio = (end(false) / end(true)).powi(2);
+        assert!((1.2..1.3).contains(&ratio), "{ratio}");
+    }
+
+    #[test]
+    fn truth_leaves_out_jitter_and_counting() {
+        let base = PerovskiteParams { height: 96, width: 96, ..PerovskiteParams::default() };
+        let scene = perovskite(&base).unwrap();
+        let rough = perovskite(&PerovskiteParams { jitter: 2.0, ..base }).unwrap();
+        assert_eq!(scene.sites, rough.sites);
+        assert_ne!(scene.image, rough.image);
+    }
+
+    #[test]
+    fn the_seed_alone_decides() {
+        let params = PerovskiteParams { height: 100, width: 70, ..PerovskiteParams::default() };
+        let on = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| perovskite(&params)).unwrap()
+        };
+        assert_eq!(on(1), on(3));
+        assert_ne!(perovskite(&PerovskiteParams { seed: 1, ..params.clone() }).unwrap().image, on(1).image);
+    }
+
+    #[test]
+    fn parameters_out_of_range_are_rejected() {
+        type Set = fn(&mut PerovskiteParams, f64);
+        let numbers: [(Set, &[f64]); 15] = [
+            (|p, v| p.pixel = v, &[0.0, -1.0, f64::INFINITY, 0.2]),
+            (|p, v| p.lattice = v, &[0.0, 0.1, f64::INFINITY]),
+            (|p, v| p.tetragonality = v, &[0.7, 1.3]),
+            (|p, v| p.rotation = v, &[f64::INFINITY]),
+            (|p, v| p.displacement = v, &[-0.1, 0.3]),
+            (|p, v| p.wall = v, &[0.0, -1.0, f64::INFINITY]),
+            (|p, v| p.column = v, &[0.0, -1.0, 1.0]),
+            (|p, v| p.dose = v, &[0.0, -1.0, 1e10]),
+            (|p, v| p.contrast = v, &[-0.1, 1.1]),
+            (|p, v| p.background = v, &[-0.1, 11.0]),
+            (|p, v| p.spread = v, &[-0.1, 0.3]),
+            (|p, v| p.tilt = v, &[-0.1, 1.1]),
+            (|p, v| p.drift = v, &[-1.0, 21.0]),
+            (|p, v| p.jitter = v, &[-1.0, 6.0]),
+            (|p, v| p.domains = v as usize, &[0.0, 65.0]),
+        ];
+        for (index, (set, values)) in numbers.iter().enumerate() {
+            for &value in values.iter().chain(&[f64::NAN]) {
+                let mut params = PerovskiteParams::default();
+                set(&mut params, value);
+                let error = perovskite(&params).unwrap_err();
+                assert!(matches!(error, Error::Parameter { .. }), "parameter {index} = {value}: {error}");
+            }
+        }
+        for side in [0, 31, 16385] {
+            assert!(perovskite(&PerovskiteParams { height: side, ..PerovskiteParams::default() }).is_err());
+            assert!(perovskite(&PerovskiteParams { width: side, ..PerovskiteParams::default() }).is_err());
+        }
+    }
 }

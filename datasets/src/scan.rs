@@ -126,3 +126,50 @@ pub(crate) fn count(expected: &mut Array2<f64>, seed: u64, first_stream: u64) {
         }
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_have_the_mean_and_variance_of_poisson() {
+        for mean in [0.5, 8.0, 300.0] {
+            let mut counts = Array2::from_elem((200, 200), mean);
+            count(&mut counts, 1, 1);
+            assert!(counts.iter().all(|c| c.fract() == 0.0 && *c >= 0.0));
+            let found = counts.mean().unwrap_or(0.0);
+            let variance = counts.var(1.0);
+            assert!((found / mean - 1.0).abs() < 0.03, "{found} for {mean}");
+            assert!((variance / mean - 1.0).abs() < 0.06, "{variance} for {mean}");
+        }
+    }
+
+    #[test]
+    fn rows_are_independent_and_the_stream_decides() {
+        let mut counts = Array2::from_elem((2, 500), 50.0);
+        count(&mut counts, 1, 1);
+        assert_ne!(counts.row(0), counts.row(1));
+    }
+
+    #[test]
+    fn what_appears_undoes_the_drift() {
+        let scan = Scan::new(100, 15.0, 0.0, &mut stream(4, 0));
+        for (y, x) in [(0.0, 3.0), (37.2, 50.0), (99.0, 80.0)] {
+            let (seen_y, seen_x) = scan.appear(y, x);
+            let (dy, dx) = scan.shift(seen_y);
+            assert!((seen_y - dy - y).abs() < 1e-6 && (seen_x - dx - x).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn jitter_moves_whole_rows() {
+        let column = Column { y: 10.0, x: 12.0, sigma_y: 3.0, sigma_x: 2.0, peak: 100.0 };
+        let scan = Scan::new(20, 0.0, 1.0, &mut stream(4, 0));
+        let image = expose(&[column], (20, 25), &scan, |_, _| 0.0);
+        for row in 4..16 {
+            let line = image.row(row);
+            let x = line.indexed_iter().map(|(x, v)| x as f64 * v).sum::<f64>() / line.sum();
+            assert!((x - 12.0 - scan.jitter(row)).abs() < 0.01, "row {row}: {x}");
+        }
+    }
+}
