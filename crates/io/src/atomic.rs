@@ -89,6 +89,13 @@ mod tests {
         assert_eq!(fs::read(&kept).unwrap(), b"old");
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_is_an_error() {
+        let text = write_atomically(Path::new("/dev/full"), |w| w.write_all(b"x")).unwrap_err().to_string();
+        assert!(text.contains("cannot write /dev/full: No space left"), "{text}");
+    }
+
     #[cfg(unix)]
     #[test]
     fn links_and_devices_survive_and_results_are_not_private() {

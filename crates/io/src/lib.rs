@@ -1,4 +1,4 @@
-//! Reads microscopy files with their calibration, and writes results.
+#![doc = include_str!("../README.md")]
 
 mod assemble;
 mod atomic;

@@ -18,13 +18,15 @@ impl Arrays {
         let fail = |reason: String| Error::format(path, "NPZ", reason);
         let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|e| fail(e.to_string()))?;
         let mut arrays: Vec<(String, Stored)> = Vec::new();
+        let mut claimed = 0_u64;
         for index in 0..archive.len() {
             let mut entry = archive.by_index(index).map_err(|e| fail(e.to_string()))?;
             let file = entry.name().map_err(|e| fail(e.to_string()))?.into_owned();
             let Some(name) = file.strip_suffix(".npy") else { continue };
             let declared = entry.size();
-            let compressed = usize::try_from(entry.compressed_size()).unwrap_or(usize::MAX).min(bytes.len());
-            files::check_size(declared, compressed).map_err(|e| fail(format!("`{name}`: {e}")))?;
+            // Entries may share their bytes, so that it is their sum that has to fit.
+            claimed = declared.saturating_add(claimed);
+            files::check_size(claimed, bytes.len()).map_err(|e| fail(format!("`{name}`: {e}")))?;
             let mut content = Vec::new();
             let read = (&mut entry).take(declared + 1).read_to_end(&mut content);
             read.map_err(|e| fail(format!("`{name}`: {e}")))?;

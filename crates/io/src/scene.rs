@@ -25,7 +25,7 @@ pub fn write_scene(path: &Path, scene: &Scene) -> Result<()> {
         check_name(path, name, &RESERVED)?;
         check_length(path, name, column.len(), n)?;
     }
-    let positions = Array2::from_shape_fn((n, 2), |(i, k)| scene.sites.positions()[i][k]);
+    let positions = Array2::from(scene.sites.positions());
     let column = |get: fn(&Site) -> f64| scene.sites.iter().map(get).collect::<Array1<f64>>();
     let (intensity, width, quality) = (column(|s| s.intensity), column(|s| s.width), column(|s| s.quality));
     let (y, x) = (scene.image.y(), scene.image.x());

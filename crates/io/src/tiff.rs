@@ -87,6 +87,9 @@ fn page(path: &Path, decoder: &mut Pages<'_>, file: usize, claimed: &mut u64) ->
     } else {
         samples
     };
+    if matches!(decoder.find_tag_unsigned::<u16>(Tag::PhotometricInterpretation), Ok(Some(0))) {
+        metadata.extra.insert("polarity".into(), "stored with white as 0, inverted".into());
+    }
     let axes = calibration(decoder, &mut metadata);
     let values = Array2::from_shape_vec((rows as usize, columns as usize), samples).map_err(|e| fail(e.to_string()))?;
     assemble::image(path, values, axes, metadata)

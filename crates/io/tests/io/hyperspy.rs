@@ -44,6 +44,20 @@ fn navigation_makes_movies_spectra_and_spectrum_images() {
 }
 
 #[test]
+fn a_shape_that_the_file_cannot_hold_is_refused() {
+    let folder = Folder::new();
+    let mut file = std::fs::read(fixture("image_float16.hspy")).unwrap();
+    let shape: Vec<u8> = [12_u64, 10].iter().flat_map(|n| n.to_le_bytes()).collect();
+    let places: Vec<usize> = (0..file.len() - 16).filter(|&at| file[at..at + 16] == shape).collect();
+    assert!(!places.is_empty());
+    for at in places {
+        file[at..at + 8].copy_from_slice(&(1_u64 << 40).to_le_bytes());
+    }
+    let text = message(read(&folder.write("a.hspy", file)), "a.hspy");
+    assert!(text.contains("far more than"), "{text}");
+}
+
+#[test]
 fn the_name_does_not_matter() {
     let folder = Folder::new();
     let path = folder.write("a.png", std::fs::read(fixture("image_float16.hspy")).unwrap());

@@ -93,7 +93,6 @@ pub fn pages(count: u16, tags: Option<(&str, u16, u32)>) -> Vec<u8> {
         }
         image.write_data(&[page; 12]).unwrap();
     }
-    drop(encoder);
     file.into_inner()
 }
 
@@ -105,6 +104,37 @@ fn pages_are_a_movie_and_missing_ones_are_missed() {
     let lacking = pages(2, Some(("ImageJ=1.54\nimages=300\nunit=nm\n", 1, 50)));
     let text = message(read(&folder.write("b.tif", lacking)), "b.tif");
     assert!(text.contains("300 images that lists only 2"), "{text}");
+}
+
+/// The place of the value of a tag in the first directory of a little-endian TIFF.
+fn value_of(tag: u16, file: &[u8]) -> usize {
+    let entry = file.windows(8).position(|w| w[..2] == tag.to_le_bytes() && w[3..] == [0, 1, 0, 0, 0]);
+    entry.unwrap() + 8
+}
+
+#[test]
+fn a_size_that_the_file_cannot_hold_is_refused() {
+    let folder = Folder::new();
+    let sound = pages(1, None);
+    for (rows, columns, wanted) in [(60_000, 60_000, "far more than"), (3, 100, "600 bytes"), (3, 0, "")] {
+        let mut lies = sound.clone();
+        for (tag, size) in [(256, columns), (257, rows)] {
+            let at = value_of(tag, &lies);
+            lies[at..at + 4].copy_from_slice(&u32::to_le_bytes(size));
+        }
+        let text = message(read(&folder.write("a.tif", lies)), "a.tif");
+        assert!(text.contains(wanted), "{text}");
+    }
+}
+
+#[test]
+fn white_as_zero_is_inverted_and_says_so() {
+    let folder = Folder::new();
+    let mut white = pages(1, None);
+    let at = value_of(262, &white);
+    white[at] = 0;
+    let image = read_image(&folder.write("a.tif", white)).unwrap();
+    assert_eq!((image.range().low, image.metadata.extra.contains_key("polarity")), (65_535.0, true));
 }
 
 #[test]
