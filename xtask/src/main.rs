@@ -1,2 +1,54 @@
-//! The parsimon runner.
-fn main() {}
+//! The parsimon runner: `cargo xtask …`. Argument parsing, printing and file names; no science lives here.
+#![allow(clippy::print_stdout, reason = "a command line program talks to its user")]
+
+mod analyze;
+mod args;
+mod code;
+mod dataset;
+mod demo;
+mod figures;
+mod output;
+mod report;
+mod train;
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Parser;
+
+use args::{Cli, Command};
+
+/// Raised by Ctrl-C: long work stops after its current epoch and keeps what it has.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line: causes follow their effects.
+            eprintln!("error: {}", format!("{error:#}").replace('\n', " "));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<()> {
+    if let Some(threads) = cli.threads {
+        anyhow::ensure!(threads > 0, "--threads is 0, accepted are whole numbers from 1");
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
+    }
+    ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("stopping after this epoch; press Ctrl-C again to stop at once");
+    })?;
+    match &cli.command {
+        Command::Analyze(args) => analyze::run(args),
+        Command::Train(args) => train::run(args),
+        Command::Encode(args) => code::encode(args),
+        Command::Decode(args) => code::decode(args),
+        Command::Dataset(args) => dataset::run(args),
+    }
+}

@@ -1,1 +1,22 @@
-//! Finds atoms in images, to a fraction of a pixel.
+#![doc = include_str!("../README.md")]
+
+mod classes;
+mod detection;
+mod error;
+mod filter;
+mod gaussian;
+mod lattice;
+mod neighbours;
+mod params;
+mod peaks;
+mod polarity;
+mod refine;
+mod threshold;
+mod work;
+
+pub use classes::{Classes, brightness_classes};
+pub use detection::{Detection, Detector, Used, detect};
+pub use error::{Error, Result};
+pub use lattice::{LatticeEstimate, lattice};
+pub use neighbours::nearest_neighbour_distances;
+pub use params::{Method, Params, Polarity};

@@ -74,14 +74,14 @@ impl<D: Compute> SpatialDecoder<D> {
         if !(1..=MAX_CHANNELS).contains(&channels) {
             return bad("channels", channels.to_string(), "1 to 16");
         }
-        // Fan-in of the first layer counts coordinates and content together, as if they were one layer.
-        let limit = 1.0 / ((2 + content) as f32).sqrt();
+        // Coordinates and content enter as two layers of their own, each with its fan-in.
+        let limit = 0.5f32.sqrt();
         let coordinate = Dense {
             weight: uniform(device, 2, first, limit, rng)?,
             bias: uniform(device, 1, first, limit, rng)?,
             activation,
         };
-        let content = uniform(device, content, first, limit, rng)?;
+        let content = uniform(device, content, first, 1.0 / (content as f32).sqrt(), rng)?;
         let sizes = std::iter::once(&first).chain(hidden).zip(hidden);
         let hidden = sizes.map(|(&i, &o)| Dense::new(device, i, o, activation, rng)).collect::<Result<_>>()?;
         let output = Dense::new(device, last, channels, Activation::Identity, rng)?;

@@ -1,0 +1,83 @@
+use std::num::NonZero;
+
+use kiddo::{ImmutableKdTree, SquaredEuclidean};
+use parsimon_core::Sites;
+
+/// Points of a plane, arranged for neighbour queries.
+pub(crate) struct Neighbours<'a> {
+    points: &'a [[f64; 2]],
+    /// `None` if there are no points.
+    tree: Option<ImmutableKdTree<f64, 2>>,
+}
+
+impl<'a> Neighbours<'a> {
+    pub(crate) fn new(points: &'a [[f64; 2]]) -> Self {
+        let tree = if points.is_empty() { None } else { ImmutableKdTree::new_from_slice(points).ok() };
+        Self { points, tree }
+    }
+
+    /// Index and distance of the points within `radius` of point `index`, itself left out, nearest first.
+    pub(crate) fn within(&self, index: usize, radius: f64) -> Vec<(usize, f64)> {
+        let Some(tree) = &self.tree else { return Vec::new() };
+        let found = tree.query(&self.points[index]).within::<SquaredEuclidean<f64>>(radius * radius).execute();
+        found.into_iter().map(|n| (n.item as usize, n.distance.sqrt())).filter(|&(i, _)| i != index).collect()
+    }
+
+    /// Distance of the nearest other point; infinite if there is none.
+    pub(crate) fn nearest(&self, index: usize) -> f64 {
+        let (Some(tree), Some(two)) = (&self.tree, NonZero::new(2)) else { return f64::INFINITY };
+        let found = tree.query(&self.points[index]).nearest_n::<SquaredEuclidean<f64>>(two).execute();
+        found.get(1).map_or(f64::INFINITY, |n| n.distance.sqrt())
+    }
+}
+
+/// Distance of each site to the nearest other site of its frame, in pixels; infinite if it is alone.
+pub fn nearest_neighbour_distances(sites: &Sites) -> Vec<f64> {
+    let mut frames: Vec<usize> = sites.iter().map(|s| s.frame).collect();
+    frames.sort_unstable();
+    frames.dedup();
+    let mut distances = vec![f64::INFINITY; sites.len()];
+    for frame in frames {
+        let rows: Vec<usize> = (0..sites.len()).filter(|&i| sites.as_slice()[i].frame == frame).collect();
+        let points: Vec<[f64; 2]> = rows.iter().map(|&i| sites.as_slice()[i]).map(|s| [s.y, s.x]).collect();
+        let near = Neighbours::new(&points);
+        for (k, &row) in rows.iter().enumerate() {
+            distances[row] = near.nearest(k);
+        }
+    }
+    distances
+}
+
+/// Middle value (the upper of two); `None` without values.
+pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
+    let middle = values.len() / 2;
+    if values.is_empty() { None } else { Some(*values.select_nth_unstable_by(middle, f64::total_cmp).1) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parsimon_core::{Refinement, Site};
+
+    fn site(frame: usize, y: f64, x: f64) -> Site {
+        Site { frame, y, x, intensity: 1.0, width: 1.0, quality: 1.0, refinement: Refinement::None }
+    }
+
+    #[test]
+    fn neighbours_are_sought_within_the_frame() {
+        let sites =
+            Sites::new(vec![site(0, 0.0, 0.0), site(1, 0.0, 1.0), site(0, 3.0, 4.0), site(2, 9.0, 9.0)]).unwrap();
+        assert_eq!(nearest_neighbour_distances(&sites), [5.0, f64::INFINITY, 5.0, f64::INFINITY]);
+        assert!(nearest_neighbour_distances(&Sites::default()).is_empty());
+    }
+
+    #[test]
+    fn thousands_of_points_in_one_row_or_one_place_do_no_harm() {
+        let row: Vec<[f64; 2]> = (0..5000).map(|i| [7.0, 2.0 * f64::from(i)]).collect();
+        let near = Neighbours::new(&row);
+        assert_eq!(near.nearest(2500), 2.0);
+        assert_eq!(near.within(2500, 4.5).len(), 4);
+        let place = vec![[1.0, 1.0]; 3000];
+        assert_eq!(Neighbours::new(&place).nearest(17), 0.0);
+    }
+}

@@ -1,0 +1,170 @@
+//! What holds for every setting of a model, whatever its invariances, likelihood and channels.
+
+use std::ops::ControlFlow;
+
+use dfdx::tensor::Cpu;
+use parsimon_core::{Embedding, Patches};
+use parsimon_ivae::{Ivae, Noise, Params, train};
+use parsimon_nets::{Parameters, weights};
+use parsimon_train::{Fitted, Options, evaluate, load_checkpoint, save_checkpoint};
+
+use crate::objects::{Spread, objects};
+
+const SPREAD: Spread = Spread { angle: 0.6, shift: 0.1, scale: 0.1 };
+
+fn settings() -> Vec<Params> {
+    let mut all = Vec::new();
+    for invariances in ["none", "r", "t", "s", "r,t", "r,t,s"] {
+        for (noise, channels) in [(Noise::Bernoulli, 1), (Noise::GaussianLearned, 2), (Noise::Gaussian(0.1), 1)] {
+            let base = Params::new((10, 10, channels));
+            let invariances = invariances.parse().unwrap();
+            all.push(Params { invariances, noise, hidden: vec![24, 16], ..base });
+        }
+    }
+    all
+}
+
+fn data(params: &Params) -> Patches {
+    objects(150, 10, params.size.2, SPREAD, 7).patches
+}
+
+fn options() -> Options {
+    Options { epochs: 6, batch: 32, learning_rate: 3e-3, ..Options::default() }
+}
+
+fn fit(params: &Params, options: &Options) -> Fitted<Ivae<Cpu>> {
+    train(&Cpu::default(), params, &data(params), options, None, |_| ControlFlow::Continue(())).unwrap()
+}
+
+fn named(params: &Params) -> String {
+    format!("invariances {}, {:?}, {} channels", params.invariances, params.noise, params.size.2)
+}
+
+#[test]
+fn training_lowers_both_losses_and_names_every_latent() {
+    for params in settings() {
+        let fitted = fit(&params, &options());
+        let history = &fitted.state.history;
+        let (first, last) = (history[0], history[history.len() - 1]);
+        assert!(last.train.loss < first.train.loss, "{}: {first:?} {last:?}", named(&params));
+        assert!(last.test.unwrap().loss < first.test.unwrap().loss, "{}", named(&params));
+        let embedding = fitted.state.model.embedding(&data(&params)).unwrap();
+        let names: Vec<&str> = embedding.columns().iter().map(|c| c.name.as_str()).collect();
+        assert_eq!(names, params.columns());
+        assert!(embedding.columns().iter().all(|c| c.sd.as_ref().is_some_and(|sd| sd.iter().all(|s| *s > 0.0))));
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bits_whatever_the_threads_and_another_seed_others() {
+    for params in settings() {
+        let latents = |threads: usize, seed: u64| -> Embedding {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let options = Options { epochs: 2, seed, ..options() };
+            pool.install(|| fit(&params, &options).state.model.embedding(&data(&params)).unwrap())
+        };
+        let one = latents(1, 3);
+        assert_eq!(one, latents(1, 3), "{}: repeated", named(&params));
+        assert_eq!(one, latents(3, 3), "{}: three threads", named(&params));
+        assert_ne!(one, latents(1, 4), "{}: another seed", named(&params));
+    }
+}
+
+#[test]
+fn evaluation_leaves_the_model_alone_and_repeats_itself() {
+    let params = Params { hidden: vec![16], ..Params::new((10, 10, 1)) };
+    let fitted = fit(&params, &options());
+    let (data, rows) = (data(&params), (135..150).collect::<Vec<_>>());
+    let before = weights::collect(&fitted.state.model as &dyn Parameters<Cpu>);
+    let first = evaluate(&fitted.state.model, &data, &rows, 0).unwrap();
+    assert_eq!(first, evaluate(&fitted.state.model, &data, &rows, 0).unwrap());
+    assert_eq!(before, weights::collect(&fitted.state.model as &dyn Parameters<Cpu>));
+    let recorded = fitted.state.history.last().unwrap().test.unwrap();
+    assert_eq!(recorded, first, "the last epoch's held-out loss is that of the model returned");
+}
+
+#[test]
+fn a_run_directory_gives_back_the_same_model() {
+    for params in settings() {
+        let (fitted, data) = (fit(&params, &Options { epochs: 1, ..options() }), data(&params));
+        let folder = tempfile::tempdir().unwrap();
+        for (name, bytes) in fitted.state.model.files(&options(), data.scaling()).unwrap() {
+            std::fs::write(folder.path().join(name), bytes).unwrap();
+        }
+        let (loaded, config) = Ivae::load(&Cpu::default(), folder.path()).unwrap();
+        assert_eq!(config.params, params);
+        assert_eq!(
+            loaded.embedding(&data).unwrap(),
+            fitted.state.model.embedding(&data).unwrap(),
+            "{}",
+            named(&params)
+        );
+    }
+}
+
+#[test]
+fn a_resumed_training_equals_an_uninterrupted_one() {
+    let params = Params { hidden: vec![16, 16], ..Params::new((10, 10, 1)) };
+    let whole = fit(&params, &options());
+    let folder = tempfile::tempdir().unwrap();
+    let half = fit(&params, &Options { epochs: 3, ..options() });
+    save_checkpoint(&half.state, folder.path()).unwrap();
+    let fresh = Ivae::new(&Cpu::default(), &params, &mut rand::rngs::mock::StepRng::new(0, 1)).unwrap();
+    let state = load_checkpoint(fresh, folder.path()).unwrap();
+    let go = |_: &parsimon_train::Progress<'_, _>| ControlFlow::Continue(());
+    let resumed = train(&Cpu::default(), &params, &data(&params), &options(), Some(state), go).unwrap();
+    let bits = |fitted: &Fitted<Ivae<Cpu>>| weights::collect(&fitted.state.model as &dyn Parameters<Cpu>);
+    assert_eq!(bits(&whole), bits(&resumed));
+    assert_eq!(resumed.state.history.len(), 6);
+}
+
+#[test]
+fn early_stop_returns_the_best_epoch_and_starts_are_compared() {
+    let params = Params { hidden: vec![16], ..Params::new((10, 10, 1)) };
+    // A step this large overshoots soon, so that the best epoch is not the last.
+    let wild = Options { epochs: 60, patience: Some(3), learning_rate: 0.05, ..options() };
+    let fitted = fit(&params, &wild);
+    let losses: Vec<f32> = fitted.state.history.iter().map(|e| e.test.unwrap().loss).collect();
+    let best = losses.iter().copied().fold(f32::INFINITY, f32::min);
+    assert!(losses.len() < 60 && losses.len() == fitted.epoch + 3, "{} epochs, best {}", losses.len(), fitted.epoch);
+    assert_eq!(losses[fitted.epoch - 1], best);
+    let rows: Vec<usize> = (135..150).collect();
+    assert_eq!(evaluate(&fitted.state.model, &data(&params), &rows, 0).unwrap().loss, best);
+
+    let several = fit(&params, &Options { starts: 3, start_epochs: 2, ..options() });
+    assert_eq!(several.starts.len(), 3);
+    let chosen = several.state.start;
+    assert!(several.starts.iter().all(|loss| several.starts[chosen] <= *loss), "{:?}", several.starts);
+    assert_eq!(several.state.history.len(), 6);
+}
+
+#[test]
+fn an_observer_can_stop_training() {
+    let params = Params { hidden: vec![16], ..Params::new((10, 10, 1)) };
+    let stop_after_two = |p: &parsimon_train::Progress<'_, Ivae<Cpu>>| {
+        if p.done >= 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let fitted = train(&Cpu::default(), &params, &data(&params), &options(), None, stop_after_two).unwrap();
+    assert!(fitted.interrupted && fitted.state.history.len() == 2);
+}
+
+#[test]
+fn data_of_another_size_and_too_few_rows_are_refused() {
+    let params = Params { hidden: vec![8], ..Params::new((12, 10, 1)) };
+    let go = |_: &parsimon_train::Progress<'_, Ivae<Cpu>>| ControlFlow::Continue(());
+    let wrong = Params { size: (10, 10, 1), ..params.clone() };
+    let error = train(&Cpu::default(), &params, &data(&wrong), &options(), None, go).unwrap_err();
+    assert!(error.to_string().contains("(10, 10, 1)"), "{error}");
+    let few = Options { batch: 500, ..options() };
+    let error = train(&Cpu::default(), &wrong, &data(&wrong), &few, None, go).unwrap_err();
+    assert!(error.to_string().contains("135 rows"), "{error}");
+}
+
+#[test]
+fn a_diverging_training_stops_with_a_diagnosis() {
+    let params = Params { noise: Noise::Gaussian(1e-6), hidden: vec![8], ..Params::new((10, 10, 1)) };
+    let go = |_: &parsimon_train::Progress<'_, Ivae<Cpu>>| ControlFlow::Continue(());
+    let wild = Options { learning_rate: 1e20, epochs: 20, ..options() };
+    let error = train(&Cpu::default(), &params, &data(&params), &wild, None, go).unwrap_err();
+    assert!(error.to_string().contains("lower the learning rate"), "{error}");
+}

@@ -1,0 +1,80 @@
+//! A model recovers the poses it is told to be invariant to.
+
+use std::ops::ControlFlow;
+
+use dfdx::tensor::Cpu;
+use ndarray::{Array1, Array4};
+use parsimon_ivae::{Params, Prior, train};
+use parsimon_metrics::circular_correlation;
+use parsimon_train::Options;
+
+use crate::objects::{Objects, Spread, objects};
+
+fn fit(data: &Objects, invariances: &str) -> parsimon_ivae::Ivae<Cpu> {
+    let prior = Prior { angle: 0.8, shift: 0.2, scale: 0.2 };
+    let base = Params::new(data.patches.shape());
+    let params = Params { invariances: invariances.parse().unwrap(), latent: 1, hidden: vec![48, 48], prior, ..base };
+    let options = Options { epochs: 60, batch: 40, learning_rate: 3e-3, ..Options::default() };
+    let go = |_: &parsimon_train::Progress<'_, _>| ControlFlow::Continue(());
+    train(&Cpu::default(), &params, &data.patches, &options, None, go).unwrap().state.model
+}
+
+fn correlation(a: &Array1<f64>, b: &Array1<f32>) -> f64 {
+    let b = b.mapv(f64::from);
+    let (ma, mb) = (a.mean().unwrap(), b.mean().unwrap());
+    let (a, b) = (a - ma, &b - mb);
+    (&a * &b).sum() / ((&a * &a).sum() * (&b * &b).sum()).sqrt()
+}
+
+#[test]
+fn rotation_is_found_with_its_sense() {
+    let data = objects(400, 14, 1, Spread { angle: 1.2, ..Spread::default() }, 1);
+    let embedding = fit(&data, "r").embedding(&data.patches).unwrap();
+    let angle = &embedding.get("angle").unwrap().mean;
+    let score = circular_correlation(data.angle.view(), angle.view(), None, |_| 1).unwrap();
+    assert!(score.mean > 0.98 && score.classes[0].sign > 0.0, "{score:?}");
+}
+
+#[test]
+fn translation_is_found_along_its_axes() {
+    let data = objects(400, 14, 1, Spread { shift: 0.25, ..Spread::default() }, 2);
+    let embedding = fit(&data, "t").embedding(&data.patches).unwrap();
+    for (name, truth) in [("dx", &data.dx), ("dy", &data.dy)] {
+        let r = correlation(truth, &embedding.get(name).unwrap().mean);
+        assert!(r > 0.97, "{name}: {r}");
+    }
+}
+
+#[test]
+fn size_is_found() {
+    let data = objects(400, 14, 1, Spread { scale: 0.3, ..Spread::default() }, 3);
+    let embedding = fit(&data, "s").embedding(&data.patches).unwrap();
+    let r = correlation(&data.scale, &embedding.get("scale").unwrap().mean);
+    assert!(r > 0.97, "{r}");
+}
+
+#[test]
+fn decoding_keeps_the_pose() {
+    let data = objects(400, 14, 1, Spread { angle: 1.0, shift: 0.15, ..Spread::default() }, 4);
+    let model = fit(&data, "r,t");
+    let latents = model.embedding(&data.patches).unwrap();
+    let decoded: Array4<f32> = model.images(&latents).unwrap();
+    let images = data.patches.images();
+    let error = (&decoded - &images).mapv(|d| d * d).mean().unwrap();
+    let mean = images.mean_axis(ndarray::Axis(0)).unwrap();
+    let spread = (&images - &mean).mapv(|d| d * d).mean().unwrap();
+    assert!(error < 0.1 * spread, "reconstruction {error}, variance {spread}");
+
+    // Without its pose the same content decodes to the object at rest, far from the data.
+    let mut rest = parsimon_core::Embedding::new(latents.len());
+    for column in latents.columns() {
+        let mean = if column.name == "z1" { column.mean.clone() } else { Array1::zeros(latents.len()) };
+        rest.push(&column.name, mean, None).unwrap();
+    }
+    let error_at_rest = (&model.images(&rest).unwrap() - &images).mapv(|d| d * d).mean().unwrap();
+    assert!(error_at_rest > 5.0 * error, "{error_at_rest} {error}");
+
+    let mut lacking = parsimon_core::Embedding::new(1);
+    lacking.push("z1", Array1::zeros(1), None).unwrap();
+    assert!(model.images(&lacking).unwrap_err().to_string().contains("angle"));
+}

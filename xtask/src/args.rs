@@ -1,0 +1,309 @@
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use parsimon_io::RawLayout;
+use parsimon_ivae::{Invariances, Noise};
+
+/// From microscopy images to a few meaningful numbers per atom.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", version)]
+pub struct Cli {
+    /// Number of threads [default: all cores]. Results do not depend on it.
+    #[arg(long, global = true)]
+    pub threads: Option<usize>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Find atoms, cut patches, train an invariant VAE and draw its latents on the image
+    #[command(
+        after_help = "Examples:\n  cargo xtask analyze --demo --out out/demo\n  cargo xtask analyze image.dm3 --out out/image\n  cargo xtask analyze stm.dat --raw f64le,256x256,skip=8 --out out/stm"
+    )]
+    Analyze(Box<AnalyzeArgs>),
+    /// Train a model on a data file
+    #[command(after_help = "Example:\n  cargo xtask train ivae cards3.npz --invariances r,t --epochs 60 --out run")]
+    Train(TrainArgs),
+    /// Latents of data by a trained model
+    #[command(after_help = "Example:\n  cargo xtask encode run cards3.npz --out latents.npz")]
+    Encode(EncodeArgs),
+    /// Images of latents by a trained model
+    #[command(after_help = "Example:\n  cargo xtask decode run latents.npz --out images.npy")]
+    Decode(DecodeArgs),
+    /// Make data whose truth is known
+    #[command(
+        after_help = "Examples:\n  cargo xtask dataset cards3 --size 28 --per-suit 750 --seed 0 --out cards3.npz\n  cargo xtask dataset perovskite --out perovskite.npz"
+    )]
+    Dataset(DatasetArgs),
+}
+
+/// Options of training that `train` and `analyze` share.
+#[derive(Debug, Clone, Args)]
+pub struct TrainingArgs {
+    /// Trivial variations, each with a latent of its own: r (rotation), t (translation), s (scale); none: a plain VAE
+    #[arg(long, default_value = "r,t")]
+    pub invariances: Invariances,
+    /// Number of content latents
+    #[arg(long, default_value_t = 2)]
+    pub latent: usize,
+    /// Units of the hidden layers, of the encoder and, in reverse, of the decoder
+    #[arg(long, value_delimiter = ',', default_value = "128,128")]
+    pub hidden: Vec<usize>,
+    /// bernoulli, gaussian (σ learned) or gaussian=SIGMA [default: bernoulli in train, gaussian in analyze]
+    #[arg(long)]
+    pub likelihood: Option<Noise>,
+    /// Weight of the divergence; 1 is the ELBO itself
+    #[arg(long, default_value_t = 1.0)]
+    pub beta: f32,
+    /// Prior width of the angle, in rad [default: 1 in train, 0.1 in analyze, where a crystal turns little]
+    #[arg(long)]
+    pub prior_angle: Option<f32>,
+    /// Prior width of either shift, in half-widths of the patch [default: 0.1]
+    #[arg(long)]
+    pub prior_shift: Option<f32>,
+    /// Prior width of ln scale [default: 0.1]
+    #[arg(long)]
+    pub prior_scale: Option<f32>,
+    /// Passes over the training rows
+    #[arg(long)]
+    pub epochs: Option<usize>,
+    /// Rows of a step [default: 100, or fewer if there are few rows]
+    #[arg(long)]
+    pub batch: Option<usize>,
+    /// Step size of Adam
+    #[arg(long, default_value_t = 1e-3)]
+    pub lr: f32,
+    /// Seed of weights, order and noise
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Share of the rows, the last ones, never trained on
+    #[arg(long, default_value_t = 0.1)]
+    pub holdout: f64,
+    /// Stop after so many epochs without a better held-out loss, and keep the best
+    #[arg(long)]
+    pub patience: Option<usize>,
+    /// Models started from different seeds; the best is trained on
+    #[arg(long)]
+    pub starts: Option<usize>,
+    /// Every pixel in every step, the given batch: what this version always does
+    #[arg(long)]
+    pub exact: bool,
+}
+
+/// Options of `analyze`.
+#[derive(Debug, Args)]
+pub struct AnalyzeArgs {
+    /// Image: DM3, DM4, TIFF, PNG, NPY, NPZ, HyperSpy HDF5, or raw numbers with --raw
+    #[arg(required_unless_present = "demo", conflicts_with = "demo")]
+    pub file: Option<PathBuf>,
+    /// Analyse the demo image, whose truth is known, and score the result against it
+    #[arg(long)]
+    pub demo: bool,
+    /// Directory for the results
+    #[arg(long, default_value = "out")]
+    pub out: PathBuf,
+    /// Layout of raw numbers: TYPE,ROWSxCOLUMNS[,skip=BYTES][,scale=NUMBER,unit=UNIT]
+    #[arg(long, value_name = "LAYOUT", conflicts_with_all = ["demo", "frame"])]
+    pub raw: Option<RawLayout>,
+    /// Frame of a movie, from 0
+    #[arg(long, conflicts_with = "demo")]
+    pub frame: Option<usize>,
+    /// Pixel size for files that do not say it, such as 0.0125nm
+    #[arg(long, value_name = "SIZE", conflicts_with = "demo")]
+    pub pixel: Option<PixelSize>,
+    /// Bright or dark atoms
+    #[arg(long, value_enum, default_value_t = PolarityArg::Auto)]
+    pub polarity: PolarityArg,
+    /// How candidates are found
+    #[arg(long, value_enum, default_value_t = MethodArg::Log)]
+    pub method: MethodArg,
+    /// Smallest and largest width σ of an atom in pixels, such as 2,4 [default: from the image]
+    #[arg(long, value_delimiter = ',', num_args = 1..=2)]
+    pub sigma: Option<Vec<f64>>,
+    /// Least height of an atom, in the values of the image [default: from the image]
+    #[arg(long)]
+    pub threshold: Option<f64>,
+    /// Least distance of two atoms in pixels [default: from the image]
+    #[arg(long)]
+    pub min_distance: Option<f64>,
+    /// Side of a patch in pixels [default: from the lattice spacing]
+    #[arg(long)]
+    pub window: Option<usize>,
+    /// How patches are brought to [0,1]
+    #[arg(long, value_enum, default_value_t = NormaliseArg::Global)]
+    pub normalise: NormaliseArg,
+    /// Training
+    #[command(flatten)]
+    pub training: TrainingArgs,
+}
+
+/// A length such as `0.0125nm`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PixelSize {
+    /// Number.
+    pub size: f64,
+    /// Unit.
+    pub unit: String,
+}
+
+impl std::str::FromStr for PixelSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let split = text.find(|c: char| c.is_alphabetic() && !matches!(c, 'e' | 'E')).unwrap_or(text.len());
+        let (number, unit) = text.split_at(split);
+        let size: f64 = number.trim().parse().map_err(|_| format!("`{text}` is not a length such as 0.0125nm"))?;
+        if !(size.is_finite() && size > 0.0) || unit.is_empty() {
+            return Err(format!("`{text}` is not a length above 0 with a unit, such as 0.0125nm"));
+        }
+        Ok(Self { size, unit: unit.trim().to_owned() })
+    }
+}
+
+/// Bright or dark atoms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PolarityArg {
+    /// Told from the image.
+    Auto,
+    /// Bright, as in HAADF.
+    Bright,
+    /// Dark, as in ABF.
+    Dark,
+}
+
+/// How candidates are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MethodArg {
+    /// Multi-scale Laplacian of Gaussian.
+    Log,
+    /// Local maxima.
+    Maxima,
+}
+
+/// How patches are brought to [0,1].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum NormaliseArg {
+    /// One range for all patches: intensities stay comparable.
+    Global,
+    /// Each patch by its own range: only the form remains.
+    Patch,
+}
+
+/// Options of `train`.
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// Kind of model
+    #[arg(value_enum)]
+    pub model: ModelArg,
+    /// Data file: .npz with `images`, or .npy
+    pub data: PathBuf,
+    /// Run directory
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Training
+    #[command(flatten)]
+    pub training: TrainingArgs,
+    /// Go on from the checkpoint in the run directory, as if training had never stopped; --epochs may be higher
+    #[arg(long)]
+    pub resume: bool,
+}
+
+/// Kinds of model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ModelArg {
+    /// Invariant VAE: VAE, rVAE, tVAE, trVAE and scale.
+    Ivae,
+}
+
+/// Options of `encode`.
+#[derive(Debug, Args)]
+pub struct EncodeArgs {
+    /// Run directory
+    pub run: PathBuf,
+    /// Data file
+    pub data: PathBuf,
+    /// Latents, .npz
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+/// Options of `decode`.
+#[derive(Debug, Args)]
+pub struct DecodeArgs {
+    /// Run directory
+    pub run: PathBuf,
+    /// Latents, .npz
+    pub latents: PathBuf,
+    /// Images, .npy
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+/// Options of `dataset`.
+#[derive(Debug, Args)]
+pub struct DatasetArgs {
+    /// What to make
+    #[arg(value_enum)]
+    pub name: DatasetName,
+    /// Side of the images in pixels [default: 28 for cards, 512 else]
+    #[arg(long)]
+    pub size: Option<usize>,
+    /// Cards of each suit [default: 750]
+    #[arg(long)]
+    pub per_suit: Option<usize>,
+    /// Seed of everything random
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// File to write, .npz
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+/// Data to make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DatasetName {
+    /// Rotation ±12°, shear ±1°.
+    Cards1,
+    /// Rotation ±12°, shear ±20°.
+    Cards2,
+    /// Rotation ±120°, shear ±1°.
+    Cards3,
+    /// Rotation ±120°, shear ±20°.
+    Cards4,
+    /// Perovskite with ferroelectric domains, HAADF.
+    Perovskite,
+    /// Graphene doped with silicon and nitrogen.
+    Graphene,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn pixel_sizes_are_read() {
+        let read = |t: &str| t.parse::<PixelSize>().map(|p| (p.size, p.unit));
+        assert_eq!(read("0.0125nm"), Ok((0.0125, "nm".to_owned())));
+        assert_eq!(read("1.25e-2 nm"), Ok((0.0125, "nm".to_owned())));
+        for bad in ["nm", "0nm", "-1nm", "3", "x1nm"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn contradictory_options_are_rejected() {
+        for line in ["analyze", "analyze a.dm3 --demo", "analyze a.dat --raw u8,2x2 --frame 1", "train ivae d.npz"] {
+            let words = std::iter::once("xtask").chain(line.split_whitespace());
+            assert!(Cli::try_parse_from(words).is_err(), "{line}");
+        }
+    }
+}

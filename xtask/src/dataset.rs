@@ -1,0 +1,43 @@
+use anyhow::{Result, ensure};
+use parsimon_datasets::{CardsParams, GrapheneParams, PerovskiteParams, cards, graphene, perovskite};
+use parsimon_io::{write_dataset, write_scene};
+
+use crate::args::{DatasetArgs, DatasetName};
+use crate::output::writable;
+
+pub fn run(args: &DatasetArgs) -> Result<()> {
+    writable(&args.out)?;
+    let variant = match args.name {
+        DatasetName::Cards1 => 1,
+        DatasetName::Cards2 => 2,
+        DatasetName::Cards3 => 3,
+        DatasetName::Cards4 => 4,
+        DatasetName::Perovskite | DatasetName::Graphene => {
+            ensure!(args.per_suit.is_none(), "--per-suit belongs to the cards");
+            return scene(args);
+        }
+    };
+    let base = CardsParams::default();
+    let (size, per_suit) = (args.size.unwrap_or(base.size), args.per_suit.unwrap_or(base.per_suit));
+    let data = cards(&CardsParams { variant, size, per_suit, seed: args.seed })?;
+    write_dataset(&args.out, &data)?;
+    println!("{}: {} cards of {size}×{size} pixels", args.out.display(), data.samples()?);
+    Ok(())
+}
+
+fn scene(args: &DatasetArgs) -> Result<()> {
+    let seed = args.seed;
+    let scene = if args.name == DatasetName::Perovskite {
+        let base = PerovskiteParams::default();
+        let (height, width) = (args.size.unwrap_or(base.height), args.size.unwrap_or(base.width));
+        perovskite(&PerovskiteParams { height, width, seed, ..base })?
+    } else {
+        let base = GrapheneParams::default();
+        let (height, width) = (args.size.unwrap_or(base.height), args.size.unwrap_or(base.width));
+        graphene(&GrapheneParams { height, width, seed, ..base })?
+    };
+    write_scene(&args.out, &scene)?;
+    let (height, width) = scene.image.shape();
+    println!("{}: an image of {height}×{width} pixels with {} atoms", args.out.display(), scene.sites.len());
+    Ok(())
+}

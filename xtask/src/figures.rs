@@ -1,0 +1,156 @@
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use dfdx::tensor::Cpu;
+use ndarray::{Array1, Axis};
+use parsimon_core::Embedding;
+use parsimon_ivae::Ivae;
+use parsimon_report::Figure;
+use parsimon_report::colour::ColourMap;
+use parsimon_report::figures::{self, Colour, LearningCurve, MapStyle};
+
+use crate::analyze::{Analysis, column, lengths};
+
+/// Images along each side of the manifold.
+const SIDE: usize = 12;
+
+/// Example patches beside their reconstructions.
+const EXAMPLES: usize = 10;
+
+/// The decoded manifold of z1 and z2.
+pub fn manifold(model: &Ivae<Cpu>) -> Result<Figure> {
+    let (images, steps) = model.manifold(SIDE)?;
+    let x: Vec<f64> = steps.iter().map(|v| (f64::from(*v) * 100.0).round() / 100.0).collect();
+    let y = if images.dim().0 == x.len() { vec![0.0] } else { x.clone() };
+    // The model decodes z2 falling from the top; the figure wants its lowest row first.
+    let rows: Vec<usize> = (0..y.len()).rev().flat_map(|r| (0..x.len()).map(move |c| r * SIDE + c)).collect();
+    let images = images.select(Axis(0), &rows);
+    let figure = figures::manifold(images.view(), &x, &y, "z1", "z2", "Decoded manifold")?;
+    let caption = "What the decoder makes of the content latents, at equal steps of the prior's probability, at rest.";
+    Ok(figure.named("manifold", caption))
+}
+
+/// All figures of an analysis by their names, which are the stems of their files.
+pub fn all(analysis: &Analysis) -> Result<BTreeMap<String, Figure>> {
+    let mut drawn = vec![sites(analysis)?, manifold(&analysis.trained.fitted.state.model)?];
+    drawn.push(reconstructions(analysis)?);
+    drawn.extend(maps(analysis)?);
+    drawn.extend(scatters(analysis)?);
+    drawn.push(learning_curve(analysis)?);
+    drawn.extend(pca(analysis)?);
+    if let Some((class, names)) = &analysis.class {
+        let style = MapStyle { name: "map_class".into(), title: "Kinds of sites".into(), ..MapStyle::default() };
+        drawn.push(figures::class_map(&analysis.image, &analysis.sites, class, names, &style)?);
+    }
+    Ok(drawn.into_iter().map(|figure| (figure.name.clone(), figure)).collect())
+}
+
+fn sites(analysis: &Analysis) -> Result<Figure> {
+    let left_out: Vec<usize> = analysis.cut.left_out.iter().map(|(site, _)| *site).collect();
+    let left_out = analysis.detection.sites.select(&left_out);
+    let figure = figures::image(&analysis.image, &analysis.sites, &left_out, "Sites")?;
+    let caption = figure.caption.clone();
+    Ok(figure.named("sites", &caption))
+}
+
+fn reconstructions(analysis: &Analysis) -> Result<Figure> {
+    let n = analysis.sites.len();
+    let rows: Vec<usize> = (0..EXAMPLES.min(n)).map(|i| i * n / EXAMPLES.min(n)).collect();
+    let examples = analysis.cut.patches.select(&rows)?;
+    let model = &analysis.trained.fitted.state.model;
+    let decoded = model.images(&model.embedding(&examples)?)?;
+    let figure = figures::patches(examples.images(), decoded.view(), "Patches and their reconstructions")?;
+    let caption = figure.caption.clone();
+    Ok(figure.named("reconstructions", &caption))
+}
+
+/// Values of a latent as a map shows them, with label and colours: shifts become lengths.
+fn mapped(analysis: &Analysis, name: &str) -> Result<(Array1<f32>, String, ColourMap)> {
+    let values = column(&analysis.latents, name)?;
+    let half_width = 0.5 * (analysis.cut.window - 1) as f64;
+    let nanometres = lengths(&analysis.image);
+    let shift = |step: Option<f64>, to: &str| {
+        let (factor, unit) = step.map_or((half_width, "px"), |nm| (half_width * nm * 1000.0, "pm"));
+        (values.mapv(|v| v * factor as f32), format!("shift {to} ({unit})"), ColourMap::Diverging)
+    };
+    Ok(match name {
+        "angle" => (values, "angle (rad)".into(), ColourMap::Cyclic),
+        "dx" => shift(nanometres.map(|n| n.1), "to the right"),
+        "dy" => shift(nanometres.map(|n| n.0), "down"),
+        _ => (values, name.to_owned(), ColourMap::Sequential),
+    })
+}
+
+fn maps(analysis: &Analysis) -> Result<Vec<Figure>> {
+    let mut drawn = Vec::new();
+    for latent in analysis.latents.columns() {
+        let (values, label, colours) = mapped(analysis, &latent.name)?;
+        let (name, title) = (format!("map_{}", latent.name), format!("Latent {}", latent.name));
+        let style = MapStyle { name, title, label, colours, limits: None };
+        let values: Vec<f32> = values.to_vec();
+        drawn.push(figures::site_map(&analysis.image, &analysis.sites, &values, &style)?);
+    }
+    Ok(drawn)
+}
+
+fn scatters(analysis: &Analysis) -> Result<Vec<Figure>> {
+    let latents = &analysis.latents;
+    let content = latents.content();
+    let (&first, second) = (content.first().unwrap_or(&"z1"), content.get(1).copied());
+    let second = second.or_else(|| latents.columns().first().map(|c| c.name.as_str())).unwrap_or(first);
+    let (x, y) = (column(latents, first)?.to_vec(), column(latents, second)?.to_vec());
+    let draw = |colour: Colour<'_>, name: &str, title: &str| -> Result<Figure> {
+        let figure = figures::scatter(&x, &y, colour, first, second, title)?;
+        let caption = figure.caption.clone();
+        Ok(figure.named(name, &caption))
+    };
+    let mut drawn = vec![draw(Colour::Density, "scatter_density", "Latents, by density")?];
+    if let Some(angle) = latents.get("angle") {
+        let values = angle.mean.to_vec();
+        let colour = Colour::Value { values: &values, map: ColourMap::Cyclic, label: "angle (rad)" };
+        drawn.push(draw(colour, "scatter_angle", "Latents, by angle")?);
+    }
+    if let Some((class, names)) = &analysis.class {
+        drawn.push(draw(Colour::Class { class, names }, "scatter_class", "Latents, by kind of site")?);
+    }
+    Ok(drawn)
+}
+
+fn learning_curve(analysis: &Analysis) -> Result<Figure> {
+    let history = &analysis.trained.fitted.state.history;
+    let line = |of: fn(&parsimon_train::Epoch) -> f64| history.iter().map(of).collect::<Vec<f64>>();
+    let (epochs, train) = (line(|e| e.epoch as f64), line(|e| e.train.loss.into()));
+    let test = line(|e| e.test.map_or(f64::NAN, |t| t.loss.into()));
+    let test = if test.iter().all(|t| t.is_nan()) { Vec::new() } else { test };
+    let kl = line(|e| e.test.unwrap_or(e.train).kl.into());
+    let label = "−ELBO (nats per patch)";
+    let extra: [(&str, &[f64]); 1] = [("KL", &kl)];
+    let curve = LearningCurve { epochs: &epochs, train: &train, test: &test, extra: &extra, label };
+    let figure = figures::learning_curve(&curve, "Learning curve")?;
+    let caption = figure.caption.clone();
+    Ok(figure.named("learning_curve", &caption))
+}
+
+fn pca(analysis: &Analysis) -> Result<Vec<Figure>> {
+    let components = analysis.pca.components().mapv(|v| v as f32);
+    let ratio = analysis.pca.explained_variance_ratio().to_vec();
+    let figure = figures::components(components.view(), &ratio, "Principal components")?;
+    let caption = figure.caption.clone();
+    let mut drawn = vec![figure.named("pca_components", &caption)];
+    for name in pca_columns(&analysis.components).into_iter().take(2) {
+        let style = MapStyle {
+            name: format!("map_{name}"),
+            title: format!("Principal component {}", name.trim_start_matches("pc")),
+            label: format!("score on {name}"),
+            colours: ColourMap::Diverging,
+            limits: None,
+        };
+        let values = column(&analysis.components, &name)?.to_vec();
+        drawn.push(figures::site_map(&analysis.image, &analysis.sites, &values, &style)?);
+    }
+    Ok(drawn)
+}
+
+fn pca_columns(components: &Embedding) -> Vec<String> {
+    components.columns().iter().map(|c| c.name.clone()).collect()
+}

@@ -1,0 +1,146 @@
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use dfdx::tensor::Cpu;
+use parsimon_core::Patches;
+use parsimon_ivae::{Ivae, Noise, Params, Prior, load_config};
+use parsimon_train::{Bar, Fitted, Options, State, load_checkpoint, save_checkpoint, write_history};
+
+use crate::STOP;
+use crate::args::{ModelArg, TrainArgs, TrainingArgs};
+use crate::figures;
+use crate::output::Output;
+
+/// Epochs between two checkpoints.
+const CHECKPOINT_EVERY: usize = 10;
+
+/// Subdirectory of a run that holds the checkpoint, apart from the results of an earlier, finished training.
+const CHECKPOINT: &str = "checkpoint";
+
+/// A trained model, and what its run directory will hold.
+pub struct Trained {
+    pub fitted: Fitted<Ivae<Cpu>>,
+    pub options: Options,
+}
+
+/// Parameters of the model as the command line gives them; `noise` and `angle` are the defaults of the likelihood and of
+/// the angle's prior width.
+pub fn params(args: &TrainingArgs, size: (usize, usize, usize), noise: Noise, angle: f32) -> Params {
+    let base = Prior::default();
+    let prior = Prior {
+        angle: args.prior_angle.unwrap_or(angle),
+        shift: args.prior_shift.unwrap_or(base.shift),
+        scale: args.prior_scale.unwrap_or(base.scale),
+    };
+    let (invariances, noise) = (args.invariances, args.likelihood.unwrap_or(noise));
+    Params { size, invariances, latent: args.latent, hidden: args.hidden.clone(), noise, beta: args.beta, prior }
+}
+
+/// Options of training as the command line gives them; `rows` limits the default batch.
+pub fn options(args: &TrainingArgs, rows: usize, epochs: usize, batch: usize, starts: usize) -> Options {
+    let base = Options::default();
+    let trained = rows - (rows as f64 * args.holdout.clamp(0.0, 1.0)) as usize;
+    Options {
+        epochs: args.epochs.unwrap_or(epochs),
+        batch: args.batch.unwrap_or(batch.min(trained.div_ceil(10)).max(1)),
+        learning_rate: args.lr,
+        seed: args.seed,
+        holdout: args.holdout,
+        patience: args.patience,
+        starts: args.starts.unwrap_or(starts),
+        start_epochs: base.start_epochs.min(args.epochs.unwrap_or(epochs).saturating_sub(1).max(1)),
+    }
+}
+
+/// Trains with a progress bar and checkpoints in the run directory.
+pub fn fit(data: &Patches, params: &Params, options: Options, run: &Output, resume: bool) -> Result<Trained> {
+    let device = Cpu::default();
+    let checkpoint = run.path(CHECKPOINT);
+    let state = if resume { Some(resumed(&device, params, run.folder(), &checkpoint, &options)?) } else { None };
+    let checkpoint = run.sub(CHECKPOINT)?;
+    let bar = Bar::new("training", &STOP);
+    let mut failure = None;
+    let fitted = parsimon_ivae::train(&device, params, data, &options, state, |progress| {
+        let flow = bar.show(progress);
+        let epochs = progress.state.history.len();
+        if epochs.is_multiple_of(CHECKPOINT_EVERY) || epochs == options.epochs || flow.is_break() {
+            if let Err(error) = save_checkpoint(progress.state, checkpoint.folder()) {
+                failure = Some(error);
+                return std::ops::ControlFlow::Break(());
+            }
+        }
+        flow
+    })?;
+    drop(bar);
+    if let Some(error) = failure {
+        return Err(anyhow!(error).context("the checkpoint could not be written"));
+    }
+    Ok(Trained { fitted, options })
+}
+
+fn resumed(
+    device: &Cpu,
+    params: &Params,
+    run: &Path,
+    checkpoint: &Path,
+    options: &Options,
+) -> Result<State<Ivae<Cpu>>> {
+    let missing = || format!("{}: nothing to resume", run.display());
+    // Before a first training ends there is no configuration yet, only the checkpoint.
+    if let Ok(config) = load_config(run) {
+        ensure!(
+            config.params == *params,
+            "{}: the model there has other parameters; give the same options to resume",
+            run.display()
+        );
+    }
+    let model = Ivae::new(device, params, &mut rand::rngs::mock::StepRng::new(0, 1))?;
+    let state = load_checkpoint(model, checkpoint).with_context(missing)?;
+    let done = state.history.len();
+    ensure!(done < options.epochs, "{}: {done} epochs are done already; give more --epochs to go on", run.display());
+    Ok(state)
+}
+
+impl Trained {
+    /// Writes the run directory: model, configuration, history, latents and manifold.
+    pub fn write(&self, data: &Patches, run: &Output) -> Result<()> {
+        let model = &self.fitted.state.model;
+        let mut history = Vec::new();
+        write_history(&mut history, &self.fitted.state.history)?;
+        let manifold = figures::manifold(model)?.png()?;
+        let latents = model.embedding(data)?;
+        for (name, bytes) in model.files(&self.options, data.scaling())? {
+            run.write(name, &bytes)?;
+        }
+        run.write("history.csv", &history)?;
+        run.write("manifold.png", &manifold)?;
+        run.latents("latents.npz", &latents)
+    }
+
+    /// What training came to, in a line.
+    pub fn summary(&self) -> String {
+        let Fitted { state, epoch, starts, interrupted } = &self.fitted;
+        let Some(last) = state.history.get(epoch.saturating_sub(1)) else { return "no epoch was trained".into() };
+        let held_out = last.test.map_or(String::new(), |t| {
+            format!(", held out {:.2} (reconstruction {:.2}, KL {:.2})", t.loss, t.reconstruction, t.kl)
+        });
+        let chosen = if starts.is_empty() { String::new() } else { format!(", best of {} starts", starts.len()) };
+        let stopped = if *interrupted { ", stopped by Ctrl-C" } else { "" };
+        let seconds = state.history.last().map_or(0.0, |e| e.seconds);
+        format!("epoch {epoch}: −ELBO {:.2}{held_out} nats, {seconds:.1} s{chosen}{stopped}", last.train.loss)
+    }
+}
+
+pub fn run(args: &TrainArgs) -> Result<()> {
+    let ModelArg::Ivae = args.model;
+    let dataset = parsimon_io::read_dataset(&args.data)?;
+    let data = dataset.images.with_context(|| format!("{}: holds no images", args.data.display()))?;
+    let run = Output::new(&args.out)?;
+    let params = params(&args.training, data.shape(), Noise::Bernoulli, Prior::default().angle);
+    let options = options(&args.training, data.len(), 60, 100, 1);
+    let trained = fit(&data, &params, options, &run, args.resume)?;
+    trained.write(&data, &run)?;
+    println!("{}", trained.summary());
+    println!("wrote {}", run.folder().display());
+    Ok(())
+}
