@@ -158,7 +158,9 @@ mod tests {
             for t in [0.7 * sigma, sigma, 1.5 * sigma] {
                 let expected = 12.0 * (sigma * t / (sigma * sigma + t * t)).powi(2);
                 let found = f64::from(log_response(image.view(), t)[[32, 32]]);
-                assert!((found - expected).abs() < 0.03 * expected, "σ {sigma} t {t}: {found} {expected}");
+                // Kernels narrower than a pixel are coarsely sampled.
+                let tolerance = if t < 1.0 { 0.07 } else { 0.03 };
+                assert!((found - expected).abs() < tolerance * expected, "σ {sigma} t {t}: {found} {expected}");
             }
         }
     }
