@@ -50,7 +50,7 @@ pub fn brightness_classes(sites: &Sites) -> Option<Classes> {
     let (m2, s2) = moments(high);
     let spread = (s1 * s1 + s2 * s2).sqrt();
     let separation = if spread > 0.0 { 2f64.sqrt() * (m2 - m1) / spread } else { 0.0 };
-    if !(separation >= LEAST_SEPARATION) {
+    if separation.is_nan() || separation < LEAST_SEPARATION {
         return None;
     }
     let cut = *high.first()?;

@@ -21,7 +21,7 @@ pub struct Used {
     pub sigma: (f64, f64),
     /// Least response of an atom, in the values of the image.
     pub threshold: f64,
-    /// Least distance of two sites, in pixels.
+    /// Least distance of two sites of the width that the image shows, in pixels.
     pub min_distance: f64,
     /// Width of the border without sites, in pixels.
     pub border: f64,
@@ -68,7 +68,7 @@ const AROUND: (f64, f64) = (0.7, 1.5);
 /// Scales looked at if the image shows no width.
 const FALLBACK: (f64, f64) = (1.0, 4.0);
 /// Mean number of noise maxima that may pass for atoms in the whole image.
-const FALSE_ATOMS: f64 = 0.05;
+const FALSE_ATOMS: f64 = 0.01;
 /// Responses below this share of the strong ones are no atoms, however little noise there is.
 const WEAKEST: f64 = 0.1;
 
@@ -98,6 +98,11 @@ pub fn detect(image: &Image, params: &Params) -> Result<Detection> {
     if rows.min(columns) < needed {
         return Err(Error::TooSmall { rows, columns, sigma: sigma.0, needed });
     }
+    let side = rows.min(columns) as f64;
+    if sigma.1 > 0.5 * side {
+        let accepted = "at most half the shorter side of the image";
+        return Err(Error::Parameter { name: "largest sigma", value: sigma.1, accepted });
+    }
     if params.sigma.is_none() && shown.sigma.is_none() {
         notes.push(format!("the size of the atoms cannot be seen: widths {} to {} px were tried", sigma.0, sigma.1));
     }
@@ -105,10 +110,11 @@ pub fn detect(image: &Image, params: &Params) -> Result<Detection> {
         notes.push(format!("{} masked pixels ignored", image.masked_count()));
     }
 
-    let smooth = params.background.unwrap_or_else(|| {
-        let spacing = shown.lattice.map_or(0.0, |l| 2.0 * l.spacing);
-        spacing.max(8.0 * sigma.1)
+    let smooth = params.background.unwrap_or_else(|| match shown.lattice {
+        Some(l) => (1.25 * l.spacing).max(4.0 * l.sigma),
+        None => 8.0 * sigma.1,
     });
+    let smooth = smooth.min(side);
     if smooth > 0.0 {
         let below = background(work.values.view(), smooth);
         work.values -= &below;
@@ -196,7 +202,7 @@ pub fn detect(image: &Image, params: &Params) -> Result<Detection> {
         polarity,
         sigma,
         threshold: threshold * work.scale,
-        min_distance: params.min_distance.unwrap_or(2.0 * stack.scales[stack.base]),
+        min_distance: params.min_distance.unwrap_or(2.0 * stack.width),
         border,
         background: smooth,
         noise: noise * work.scale,
@@ -210,6 +216,8 @@ struct Stack {
     scales: Vec<f64>,
     /// Index of the scale nearest to the width that the image shows.
     base: usize,
+    /// Width of an atom where the method does not select one.
+    width: f64,
     responses: Vec<Array2<f32>>,
     method: Method,
 }
@@ -229,7 +237,7 @@ impl Stack {
             Method::LogBlobs => log_response(image.view(), s),
             Method::Maxima => gaussian(image.view(), s),
         });
-        Self { base, responses: responses.collect(), scales, method }
+        Self { base, width: centre, responses: responses.collect(), scales, method }
     }
 
     fn invert(&mut self) {
@@ -259,7 +267,7 @@ impl Stack {
                 let place = |(y, x)| {
                     let (dy, dx) = sub_pixel(response, y, x);
                     let height = f64::from(response[[y, x]]);
-                    Candidate { y: y as f64 + dy, x: x as f64 + dx, height, sigma: self.scales[0] }
+                    Candidate { y: y as f64 + dy, x: x as f64 + dx, height, sigma: self.width }
                 };
                 maxima(response, least[0] as f32).into_iter().map(place).collect()
             }

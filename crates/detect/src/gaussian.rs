@@ -108,7 +108,7 @@ impl Window {
                     break (next, step);
                 }
                 damping *= 8.0;
-                if !(damping < 1e8) {
+                if damping >= 1e8 {
                     // No downhill step is left: a minimum, if the gradient says so.
                     return flat(&gradient, &hessian, cost).then_some(p);
                 }
@@ -143,7 +143,7 @@ fn solve(hessian: &[[f64; 5]; 5], gradient: &[f64; 5], damping: f64) -> Option<[
             let diagonal = if i == j { 1.0 + damping } else { 1.0 };
             let sum = hessian[i][j] * diagonal - (0..j).map(|k| l[i][k] * l[j][k]).sum::<f64>();
             if i == j {
-                if !(sum > 0.0) {
+                if sum.is_nan() || sum <= 0.0 {
                     return None;
                 }
                 l[i][i] = sum.sqrt();

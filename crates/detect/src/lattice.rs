@@ -131,7 +131,7 @@ impl Correlation {
         let mean = self.radial();
         // Near 0 the peak is a parabola in the lag: its value at 0, from lags 1 and 2.
         let height = mean[1] + (mean[1] - mean[2]) / 3.0;
-        if !(height > (6.0 / self.pixels.sqrt()).max(0.005)) {
+        if height.is_nan() || height <= (6.0 / self.pixels.sqrt()).max(0.005) {
             return None;
         }
         let low = (2..self.reach).find(|&r| mean[r] <= mean[r + 1] && mean[r] < 0.5 * height)?;

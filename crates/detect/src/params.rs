@@ -29,17 +29,19 @@ pub struct Params {
     pub method: Method,
     /// Bright or dark atoms. Default [`Polarity::Auto`].
     pub polarity: Polarity,
-    /// Smallest and largest width σ of an atom in pixels, 0.5 or more. Default: around the width seen in the image.
+    /// Smallest and largest width σ of an atom in pixels, from 0.5 to half the shorter side of the
+    /// image. Default: around the width seen in the image.
     pub sigma: Option<(f64, f64)>,
     /// Least height of an atom above its surroundings, in the values of the image, above 0. Default: from the noise
     /// and from the gap between atoms and the rest.
     pub threshold: Option<f64>,
-    /// Least distance of two sites in pixels, above 0. Default: from the lattice spacing and the width.
+    /// Least distance of two sites in pixels, above 0. Default: twice the width σ of
+    /// the stronger.
     pub min_distance: Option<f64>,
     /// Sites nearer than this to the border are left out; pixels, 0 or more. Default: the smallest width σ.
     pub border: Option<f64>,
-    /// Width σ of the Gaussian that follows the background, in pixels; 0: remove none. Default: from the lattice
-    /// spacing and the width.
+    /// Width σ of the Gaussian that follows the background, in pixels; 0: remove none. Default: 1.25 lattice
+    /// spacings, at least 4 σ; 8 σ without a lattice.
     pub background: Option<f64>,
     /// Whether positions are refined to a fraction of a pixel by a Gaussian fit. Default true.
     pub refine: bool,

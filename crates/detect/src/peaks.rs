@@ -92,7 +92,7 @@ pub(crate) fn sub_pixel(response: ArrayView2<'_, f32>, y: usize, x: usize) -> (f
 /// Offset (within ±1/2) and value of the maximum of the parabola through values at −1, 0, 1.
 fn parabola(a: f64, b: f64, c: f64) -> (f64, f64) {
     let bend = a - 2.0 * b + c;
-    if !(bend < 0.0) {
+    if bend.is_nan() || bend >= 0.0 {
         return (0.0, b);
     }
     let offset = (0.5 * (a - c) / bend).clamp(-0.5, 0.5);

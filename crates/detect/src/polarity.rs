@@ -15,7 +15,7 @@ const DARK_FOR_SURE: f64 = -0.95;
 /// to each are the hollows of a honeycomb, unless the skewness is beyond what a honeycomb can have.
 pub(crate) fn polarity(response: ArrayView2<'_, f32>, noise: f64) -> (Polarity, f64) {
     let skewness = skewness(response, noise);
-    if !(skewness < DARK) {
+    if skewness >= DARK {
         return (Polarity::Bright, skewness);
     }
     let inverted = response.mapv(|v| -v);

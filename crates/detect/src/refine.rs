@@ -19,7 +19,7 @@ pub(crate) struct Fitted {
 }
 
 /// Rounds in which every atom is fitted with the others, as last known, taken off.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 4;
 
 /// Fits a Gaussian to each candidate, neighbours subtracted; without `fit` only measures height and quality.
 ///
@@ -84,7 +84,9 @@ pub(crate) fn refine(
             })
             .collect();
         for (i, (model, done)) in next.into_iter().enumerate() {
-            (models[i], settled[i]) = (model, done);
+            let keep = if done && round > 1 && round < ROUNDS { 0.5 } else { 0.0 };
+            models[i].iter_mut().zip(model).for_each(|(m, new)| *m = keep * *m + (1.0 - keep) * new);
+            settled[i] = done;
         }
         if !fit && round == 1 {
             break;

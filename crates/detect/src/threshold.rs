@@ -52,7 +52,7 @@ pub(crate) fn gap(heights: &[f64], floor: f64) -> f64 {
     }
     let top = above[(above.len() - 1) * 98 / 100];
     let width = (top - floor) / (BINS - 16) as f64;
-    if !(width > 0.0) {
+    if width <= 0.0 {
         return floor;
     }
     let mut counts = vec![0.0; BINS];

@@ -19,7 +19,7 @@ impl Work {
         let sample: Vec<f64> = image.values().iter().step_by(stride).copied().collect();
         let offset = median(sample.clone())?;
         let spread = median(sample.iter().map(|v| (v - offset).abs()).collect())?;
-        let scale = if spread > 0.0 { spread } else { range.high - range.low };
+        let scale = spread.max(1e-6 * (range.high - range.low));
         if !(scale.is_finite() && scale > 0.0 && scale > 1e-12 * range.high.abs().max(range.low.abs())) {
             return None;
         }

@@ -77,7 +77,7 @@ proptest! {
 #[test]
 fn pixels_come_back_unchanged_at_whole_positions() {
     let noise = image(20, 20, |y, x| (y * 37.0 + x * 91.0).sin());
-    let cut = cut(&[noise.clone()], &sites(&[(2.0, 17.0), (10.0, 9.0)]), &params(5)).unwrap();
+    let cut = cut(std::slice::from_ref(&noise), &sites(&[(2.0, 17.0), (10.0, 9.0)]), &params(5)).unwrap();
     let expected = noise.values().slice(s![0..5, 15..20]).to_owned();
     let found = cut.patches.stored().slice(s![0, .., .., 0]).to_owned();
     assert!((found - expected).iter().all(|d| d.abs() < 1e-6));
@@ -141,7 +141,7 @@ fn the_window_follows_the_spacing_within_each_frame() {
 fn normalisation_is_per_patch_or_over_all() {
     let image = image(40, 40, |y, _| y);
     let list = sites(&[(10.0, 10.0), (30.0, 10.0)]);
-    let global = cut(&[image.clone()], &list, &params(5)).unwrap().patches;
+    let global = cut(std::slice::from_ref(&image), &list, &params(5)).unwrap().patches;
     let own = Params { normalise: Normalise::PerPatch, ..params(5) }.describe(&[image], &list).unwrap();
     assert!((global.images()[[0, 4, 0, 0]] - 4.0 / 24.0).abs() < 1e-6);
     assert_eq!(own.images()[[0, 4, 0, 0]], 1.0);

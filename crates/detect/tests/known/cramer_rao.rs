@@ -1,8 +1,6 @@
 //! Isolated Gaussians: the error of the position against the least that any unbiased estimate can have.
 
-mod common;
-
-use common::{noisy, render};
+use crate::scene::{noisy, render};
 use parsimon_core::Refinement;
 use parsimon_detect::{Params, Polarity, detect};
 use rand::{Rng, SeedableRng};

@@ -1,0 +1,5 @@
+//! Images whose atoms are known.
+
+mod cramer_rao;
+mod scene;
+mod synthetic;
