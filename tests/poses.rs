@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use dfdx::tensor::Cpu;
 use ndarray::{Array1, Array4};
-use parsimon_ivae::{Params, Prior, train};
+use parsimon_ivae::{Noise, Params, Prior, train};
 use parsimon_metrics::circular_correlation;
 use parsimon_train::Options;
 
@@ -13,8 +13,15 @@ use crate::objects::{Objects, Spread, objects};
 fn fit(data: &Objects, invariances: &str) -> parsimon_ivae::Ivae<Cpu> {
     let prior = Prior { angle: 0.8, shift: 0.2, scale: 0.2 };
     let base = Params::new(data.patches.shape());
-    let params = Params { invariances: invariances.parse().unwrap(), latent: 1, hidden: vec![48, 48], prior, ..base };
-    let options = Options { epochs: 60, batch: 40, learning_rate: 3e-3, ..Options::default() };
+    let params = Params {
+        invariances: invariances.parse().unwrap(),
+        latent: 1,
+        hidden: vec![48, 48],
+        prior,
+        noise: Noise::Gaussian(0.1),
+        ..base
+    };
+    let options = Options { epochs: 40, batch: 40, learning_rate: 3e-3, ..Options::default() };
     let go = |_: &parsimon_train::Progress<'_, _>| ControlFlow::Continue(());
     train(&Cpu::default(), &params, &data.patches, &options, None, go).unwrap().state.model
 }

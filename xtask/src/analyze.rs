@@ -40,7 +40,7 @@ const COMPONENTS: usize = 6;
 const ANGLE: f32 = 0.1;
 
 /// Steps of the optimiser that a small model needs; few patches are passed over more often.
-const STEPS: usize = 2000;
+const STEPS: usize = 1200;
 
 pub fn run(args: &AnalyzeArgs) -> Result<()> {
     let out = Output::new(&args.out)?;
@@ -68,8 +68,8 @@ pub fn run(args: &AnalyzeArgs) -> Result<()> {
 
     let rows = data.len();
     let batch = (rows / 30).clamp(8, 100);
-    let epochs = (STEPS * batch).div_ceil(rows).clamp(60, 300);
-    let options = train::options(&args.training, rows, epochs, batch, 3);
+    let epochs = (STEPS * batch).div_ceil(rows).clamp(40, 200);
+    let options = train::options(&args.training, rows, epochs, batch, 2);
     let params = train::params(&args.training, data.shape(), Noise::GaussianLearned, ANGLE);
     let run = out.sub("run")?;
     let trained = train::fit(data, &params, options, &run, false)?;

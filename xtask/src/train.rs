@@ -93,6 +93,8 @@ fn resumed(
             "{}: the model there has other parameters; give the same options to resume",
             run.display()
         );
+        let (then, now) = (config.training.seed, options.seed);
+        ensure!(then == now, "{}: its seed is {then}, not {now}; give the same to resume", run.display());
     }
     let model = Ivae::new(device, params, &mut rand::rngs::mock::StepRng::new(0, 1))?;
     let state = load_checkpoint(model, checkpoint).with_context(missing)?;

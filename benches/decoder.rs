@@ -1,0 +1,37 @@
+//! The spatial decoder, forward and backward; the id holds rows × pixels × hidden units.
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use dfdx::tensor::{Cpu, Trace};
+use dfdx::tensor_ops::Backward;
+use parsimon_nets::{Activation, Likelihood, SpatialDecoder, Target, matrix};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+fn forward_and_backward(criterion: &mut Criterion) {
+    let cpu = Cpu::default();
+    let mut group = criterion.benchmark_group("spatial decoder");
+    group.sample_size(10);
+    for (rows, side, hidden) in [(100, 28, 128), (100, 48, 256)] {
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let size = (side, side, 1);
+        let decoder = SpatialDecoder::new(&cpu, size, 2, &[hidden, hidden], Activation::Tanh, &mut rng)
+            .expect("sizes are above 0");
+        let mut draw = |columns: usize| {
+            let values = (0..rows * columns).map(|_| rng.gen_range(0.0..1.0)).collect();
+            matrix(&cpu, values, rows, columns).expect("as many values as the shape says")
+        };
+        let (placed, data) = (draw(6), draw(side * side));
+        let log_sd = matrix(&cpu, vec![0.0], 1, 1).expect("one value");
+        let weights = vec![1.0; rows];
+        let target = Target { data: &data, weights: &weights, likelihood: Likelihood::Bernoulli, log_sd: &log_sd };
+        group.throughput(Throughput::Elements((rows * side * side) as u64));
+        let id = BenchmarkId::from_parameter(format!("{rows}×{}×{hidden}", side * side));
+        group.bench_function(id, |b| {
+            b.iter(|| decoder.score(placed.leaky_trace(), &target).map(|scored| scored.total.backward()));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, forward_and_backward);
+criterion_main!(benches);

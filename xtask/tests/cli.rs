@@ -1,0 +1,284 @@
+//! The commands as a person gives them: what they write, and how they refuse.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use ndarray::{Array2, Array4};
+use parsimon_core::Image;
+use tempfile::TempDir;
+
+fn xtask(words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_xtask")).args(words).output().unwrap()
+}
+
+fn run(words: &[&str]) -> String {
+    let output = xtask(words);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{words:?}\n{out}\n{err}");
+    out.into_owned()
+}
+
+/// Runs a command that must fail with one line on stderr that holds every one of `parts`.
+fn refused(words: &[&str], parts: &[&str]) {
+    let output = xtask(words);
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{words:?} went well");
+    assert!(!err.contains("panicked"), "{words:?}: {err}");
+    assert_eq!(err.trim_end().lines().count(), 1, "{words:?}: more than one line\n{err}");
+    for part in parts {
+        assert!(err.contains(part), "{words:?}: no `{part}` in\n{err}");
+    }
+}
+
+/// A folder with a small image of atoms on a square lattice, and paths in it as text.
+struct Bench(TempDir);
+
+impl Bench {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn save(&self, name: &str, values: Array2<f64>) -> String {
+        let path = self.path(name);
+        parsimon_io::write_npy(Path::new(&path), values.mapv(|v| v as f32).view().into_dyn()).unwrap();
+        path
+    }
+
+    fn atoms(&self) -> String {
+        self.save("atoms.npy", atoms())
+    }
+
+    fn data(&self, name: &str, images: Array4<f32>) -> String {
+        let path = self.path(name);
+        parsimon_io::write_npy(Path::new(&path), images.index_axis(ndarray::Axis(3), 0).into_dyn()).unwrap();
+        path
+    }
+}
+
+/// Two kinds of atoms, alternating, on a slightly noisy background.
+fn atoms() -> Array2<f64> {
+    Array2::from_shape_fn((150, 150), |(y, x)| {
+        let (fy, fx) = ((y as f64 / 12.0).fract() - 0.5, (x as f64 / 12.0).fract() - 0.5);
+        let height = if (y / 12 + x / 12).is_multiple_of(2) { 100.0 } else { 60.0 };
+        let noise = ((y * 31 + x * 17) % 23) as f64 * 0.1;
+        10.0 + noise + height * (-(fy * fy + fx * fx) * 144.0 / (2.0 * 2.2 * 2.2)).exp()
+    })
+}
+
+/// Bars at varying angles.
+fn bars(n: usize) -> Array4<f32> {
+    Array4::from_shape_fn((n, 10, 10, 1), |(i, y, x, _)| {
+        let (sin, cos) = (0.9 * (i as f32 * 0.618).fract()).sin_cos();
+        let (x, y) = (x as f32 - 4.5, y as f32 - 4.5);
+        let across = sin * x + cos * y;
+        if across.abs() < 1.2 && cos * x - sin * y > -2.0 { 0.9 } else { 0.05 }
+    })
+}
+
+const QUICK: [&str; 6] = ["--epochs", "2", "--starts", "1", "--hidden", "16"];
+
+fn with<'a>(words: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
+    [words, more].concat()
+}
+
+fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(contents(&path))
+        } else {
+            found.push((path.clone(), std::fs::read(path).unwrap()))
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn analyze_writes_what_the_interface_says() {
+    let bench = Bench::new();
+    let out = bench.path("out");
+    run(&with(&["analyze", &bench.atoms(), "--out", &out, "--pixel", "0.02nm"], &QUICK));
+    let out = Path::new(&out);
+    for name in ["sites.csv", "latents.npz", "index.html", "figures/sites.png", "figures/map_z1.png"] {
+        assert!(out.join(name).metadata().is_ok_and(|m| m.len() > 0), "{name}");
+    }
+    for name in ["model.safetensors", "config.toml", "history.csv", "latents.npz", "manifold.png"] {
+        assert!(out.join("run").join(name).metadata().is_ok_and(|m| m.len() > 0), "run/{name}");
+    }
+    let (sites, _) = parsimon_io::read_sites_csv(&out.join("sites.csv")).unwrap();
+    let latents = parsimon_io::read_latents(&out.join("latents.npz")).unwrap();
+    assert_eq!(sites.len(), latents.len());
+    assert!(sites.len() >= 81, "{} sites with a patch, 12 × 12 atoms less those at the border", sites.len());
+    assert!(std::fs::read_to_string(out.join("sites.csv")).unwrap().starts_with("frame,y,x,"));
+    let history = std::fs::read_to_string(out.join("run/history.csv")).unwrap();
+    assert!(history.starts_with("epoch,seconds,train_loss,test_loss,reconstruction,kl"), "{history}");
+    let html = std::fs::read_to_string(out.join("index.html")).unwrap();
+    assert!(html.contains("cargo xtask analyze") && html.contains("nm") && !html.contains("src=\"figures"));
+}
+
+#[test]
+fn a_failed_analysis_leaves_the_earlier_one_whole() {
+    let bench = Bench::new();
+    let (file, out) = (bench.atoms(), bench.path("out"));
+    run(&with(&["analyze", &file, "--out", &out], &QUICK));
+    let before = contents(Path::new(&out));
+    refused(&["analyze", &file, "--out", &out, "--window", "400"], &["400", "150"]);
+    refused(&with(&["analyze", &file, "--out", &out, "--batch", "5000"], &QUICK), &["batch of 5000"]);
+    assert_eq!(before, contents(Path::new(&out)));
+}
+
+#[test]
+fn damaged_and_missing_files_are_named() {
+    let bench = Bench::new();
+    let out = bench.path("out");
+    let whole = std::fs::read(bench.atoms()).unwrap();
+    let png = bench.path("atoms.png");
+    parsimon_io::write_png(Path::new(&png), &Image::new(atoms()).unwrap()).unwrap();
+    let png_bytes = std::fs::read(&png).unwrap();
+    for (name, bytes) in [
+        ("empty.dm3", &[][..]),
+        ("magic.tif", &b"this is no image at all, whatever its name says"[..]),
+        ("short.npy", &whole[..whole.len() / 2]),
+        ("short.png", &png_bytes[..png_bytes.len() / 2]),
+    ] {
+        let path = bench.path(name);
+        std::fs::write(&path, bytes).unwrap();
+        refused(&["analyze", &path, "--out", &out], &["error: ", name]);
+    }
+    refused(&["analyze", &bench.path("absent.dm4"), "--out", &out], &["absent.dm4", "No such file"]);
+    refused(&["train", "ivae", &bench.path("absent.npz"), "--out", &out], &["absent.npz"]);
+}
+
+#[test]
+fn images_without_atoms_say_so() {
+    let bench = Bench::new();
+    let flat = bench.save("flat.npy", Array2::from_elem((64, 64), 3.0));
+    refused(&["analyze", &flat, "--out", &bench.path("out")], &["flat.npy"]);
+    let noise = |(y, x): (usize, usize)| ((y * 7919 + x * 104_729 + y * x * 31) % 1009) as f64;
+    let noise = bench.save("noise.npy", Array2::from_shape_fn((96, 96), noise));
+    refused(&["analyze", &noise, "--out", &bench.path("out")], &["noise.npy"]);
+}
+
+#[test]
+fn pixels_that_are_not_numbers_are_masked_and_mentioned() {
+    let bench = Bench::new();
+    let mut values = atoms();
+    for (y, x) in [(40, 40), (41, 40), (90, 17)] {
+        values[[y, x]] = f64::NAN;
+    }
+    values[[100, 100]] = f64::INFINITY;
+    let file = bench.save("holes.npy", values);
+    let said = run(&with(&["analyze", &file, "--out", &bench.path("out")], &QUICK));
+    assert!(said.contains("4 pixels are NaN or infinite"), "{said}");
+    let html = std::fs::read_to_string(bench.path("out/index.html")).unwrap();
+    assert!(html.contains("4 pixels are NaN or infinite"));
+}
+
+#[test]
+fn outputs_that_cannot_be_written_are_found_at_once() {
+    let bench = Bench::new();
+    let file = bench.atoms();
+    // A file stands where the directory should be; permissions would not stop a superuser.
+    let blocked = format!("{file}/out");
+    refused(&["analyze", &file, "--out", &blocked], &[&blocked]);
+    refused(&["train", "ivae", &bench.data("d.npy", bars(60)), "--out", &blocked], &[&blocked]);
+    refused(&["dataset", "cards1", "--out", &format!("{file}/cards.npz")], &["cards.npz"]);
+}
+
+#[test]
+fn options_out_of_range_are_refused_with_the_range() {
+    let bench = Bench::new();
+    let (data, out) = (bench.data("d.npy", bars(60)), bench.path("run"));
+    for (option, value, word) in [
+        ("--lr", "0", "learning rate"),
+        ("--epochs", "0", "epochs"),
+        ("--latent", "0", "latent"),
+        ("--hidden", "0", "hidden"),
+        ("--holdout", "1.5", "holdout"),
+        ("--beta", "nan", "beta"),
+        ("--prior-angle", "-1", "prior of the angle"),
+        ("--likelihood", "gaussian=0", "σ of the likelihood"),
+    ] {
+        refused(&["train", "ivae", &data, "--out", &out, &format!("{option}={value}")], &[word, "accepted"]);
+    }
+    refused(&["analyze", &bench.atoms(), "--out", &out, "--sigma=-3"], &["sigma"]);
+    refused(&["analyze", &bench.atoms(), "--raw", "f64le,256x256", "--out", &out], &["atoms.npy", "524288"]);
+    for words in [&["analyze", "a.npy", "--demo"][..], &["analyze"], &["train", "ivae", &data]] {
+        assert_eq!(xtask(words).status.code(), Some(2), "{words:?}");
+    }
+}
+
+#[test]
+fn training_repeats_itself_whatever_the_threads_and_resumes() {
+    let bench = Bench::new();
+    let data = bench.data("bars.npy", bars(120));
+    let train = |name: &str, more: &[&str]| {
+        let out = bench.path(name);
+        let words = ["train", "ivae", &data, "--out", &out, "--hidden", "16,16", "--batch", "20"];
+        run(&with(&words, more));
+        std::fs::read(Path::new(&out).join("latents.npz")).unwrap()
+    };
+    let first = train("one", &["--epochs", "4", "--threads", "1"]);
+    assert_eq!(first, train("two", &["--epochs", "4", "--threads", "2"]));
+    assert_ne!(first, train("other", &["--epochs", "4", "--seed", "1"]));
+    train("half", &["--epochs", "2"]);
+    assert_eq!(first, train("half", &["--epochs", "4", "--resume"]));
+    let words = ["train", "ivae", &data, "--out", &bench.path("half"), "--hidden", "16,16", "--batch", "20"];
+    refused(&with(&words, &["--epochs", "4", "--resume"]), &["4 epochs are done"]);
+    refused(&with(&words, &["--epochs", "9", "--latent", "3", "--resume"]), &["other parameters"]);
+    refused(&with(&words, &["--epochs", "9", "--seed", "5", "--resume"]), &["seed"]);
+}
+
+#[test]
+fn encode_and_decode_agree_with_the_run() {
+    let bench = Bench::new();
+    let (data, out) = (bench.data("bars.npy", bars(200)), bench.path("run"));
+    let options = ["--epochs", "60", "--hidden", "32,32", "--batch", "20", "--lr", "3e-3"];
+    run(&with(&["train", "ivae", &data, "--out", &out], &options));
+    let (latents, images, again) = (bench.path("latents.npz"), bench.path("images.npy"), bench.path("again.npz"));
+    run(&["encode", &out, &data, "--out", &latents]);
+    assert_eq!(std::fs::read(&latents).unwrap(), std::fs::read(Path::new(&out).join("latents.npz")).unwrap());
+    run(&["decode", &out, &latents, "--out", &images]);
+    let decoded = parsimon_io::read_dataset(Path::new(&images)).unwrap().images.unwrap();
+    let error = (&decoded.images() - &bars(200)).mapv(|d| d * d).mean().unwrap();
+    let variance = bars(200).mapv(|v| v * v).mean().unwrap() - bars(200).mean().unwrap().powi(2);
+    assert!(error < 0.3 * variance, "reconstruction {error}, variance {variance}");
+    run(&["encode", &out, &images, "--out", &again]);
+    let (first, second) = (read(&latents), read(&again));
+    for column in first.columns() {
+        let (a, b) = (&column.mean, &second.get(&column.name).unwrap().mean);
+        let spread = a.std(0.0);
+        let off = (a - b).mapv(|d| d * d).mean().unwrap().sqrt();
+        assert!(off < 0.25 * spread + 0.05, "{}: {off} off, spread {spread}", column.name);
+    }
+
+    let other = bench.data("other.npy", Array4::zeros((5, 8, 10, 1)));
+    refused(&["encode", &out, &other, "--out", &latents], &["(8, 10, 1)", "(10, 10, 1)"]);
+    std::fs::write(Path::new(&out).join("model.safetensors"), b"nothing").unwrap();
+    refused(&["decode", &out, &latents, "--out", &images], &["model.safetensors"]);
+    refused(&["encode", &bench.path("absent"), &data, "--out", &latents], &["config.toml"]);
+}
+
+fn read(path: &str) -> parsimon_core::Embedding {
+    parsimon_io::read_latents(Path::new(path)).unwrap()
+}
+
+#[test]
+fn datasets_are_written_with_their_truth() {
+    let bench = Bench::new();
+    let (cards, scene) = (bench.path("cards.npz"), bench.path("scene.npz"));
+    run(&["dataset", "cards4", "--size", "16", "--per-suit", "5", "--seed", "3", "--out", &cards]);
+    let data = parsimon_io::read_dataset(Path::new(&cards)).unwrap();
+    assert_eq!(data.samples().unwrap(), 20);
+    assert!(data.labels.is_some() && data.truth.contains_key("angle"));
+    run(&["dataset", "graphene", "--size", "96", "--out", &scene]);
+    assert!(parsimon_io::read_scene(Path::new(&scene)).unwrap().truth.contains_key("species"));
+    refused(&["dataset", "cards1", "--size", "2", "--out", &cards], &["2", "8"]);
+    assert_eq!(parsimon_io::read_dataset(Path::new(&cards)).unwrap(), data, "the earlier file is whole");
+}
