@@ -105,7 +105,7 @@ pub struct AnalyzeArgs {
     /// Directory for the results
     #[arg(long, default_value = "out")]
     pub out: PathBuf,
-    /// Layout of raw numbers: TYPE,ROWSxCOLUMNS[,skip=BYTES][,scale=NUMBER,unit=UNIT]
+    /// Layout of raw numbers: TYPE,ROWSxCOLUMNS, then any of skip=BYTES, scale=NUMBER and unit=UNIT
     #[arg(long, value_name = "LAYOUT", conflicts_with_all = ["demo", "frame"])]
     pub raw: Option<RawLayout>,
     /// Frame of a movie, from 0
@@ -132,7 +132,7 @@ pub struct AnalyzeArgs {
     /// Side of a patch in pixels [default: from the lattice spacing]
     #[arg(long)]
     pub window: Option<usize>,
-    /// How patches are brought to [0,1]
+    /// How patches are brought to the range 0 to 1
     #[arg(long, value_enum, default_value_t = NormaliseArg::Global)]
     pub normalise: NormaliseArg,
     /// Training
@@ -183,7 +183,7 @@ pub enum MethodArg {
     Maxima,
 }
 
-/// How patches are brought to [0,1].
+/// How patches are brought to the range 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum NormaliseArg {
     /// One range for all patches: intensities stay comparable.

@@ -17,7 +17,7 @@ pub fn encode(args: &EncodeArgs) -> Result<()> {
     Ok(())
 }
 
-/// Data in their own units are brought to [0,1] by the range the model was trained with, not by their own.
+/// Data in their own units are brought to 0…1 by the range the model was trained with, not by their own.
 fn scaled_as_trained(data: Patches, scaling: &ScalingConfig) -> Result<Patches> {
     let channels = data.shape().2;
     let trained = scaling.scaling(data.len(), channels);

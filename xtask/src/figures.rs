@@ -2,9 +2,9 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use dfdx::tensor::Cpu;
-use ndarray::{Array1, Axis};
+use ndarray::Array1;
 use parsimon_core::Embedding;
-use parsimon_ivae::Ivae;
+use parsimon_ivae::{Ivae, Manifold};
 use parsimon_report::Figure;
 use parsimon_report::colour::ColourMap;
 use parsimon_report::figures::{self, Colour, LearningCurve, MapStyle};
@@ -17,22 +17,19 @@ const SIDE: usize = 12;
 /// Example patches beside their reconstructions.
 const EXAMPLES: usize = 10;
 
-/// The decoded manifold of z1 and z2.
-pub fn manifold(model: &Ivae<Cpu>) -> Result<Figure> {
-    let (images, steps) = model.manifold(SIDE)?;
-    let x: Vec<f64> = steps.iter().map(|v| (f64::from(*v) * 100.0).round() / 100.0).collect();
-    let y = if images.dim().0 == x.len() { vec![0.0] } else { x.clone() };
-    // The model decodes z2 falling from the top; the figure wants its lowest row first.
-    let rows: Vec<usize> = (0..y.len()).rev().flat_map(|r| (0..x.len()).map(move |c| r * SIDE + c)).collect();
-    let images = images.select(Axis(0), &rows);
-    let figure = figures::manifold(images.view(), &x, &y, "z1", "z2", "Decoded manifold")?;
-    let caption = "What the decoder makes of the content latents, at equal steps of the prior's probability, at rest.";
+/// The decoded manifold of z1 and z2 over the range of these latents.
+pub fn manifold(model: &Ivae<Cpu>, latents: &Embedding) -> Result<Figure> {
+    let Manifold { images, z1, z2 } = model.manifold(latents, SIDE)?;
+    let rounded =
+        |values: Vec<f32>| values.iter().map(|v| (f64::from(*v) * 100.0).round() / 100.0).collect::<Vec<f64>>();
+    let figure = figures::manifold(images.view(), &rounded(z1), &rounded(z2), "z1", "z2", "Decoded manifold")?;
+    let caption = "What the decoder makes of the content latents, over the range they cover; the pose is the mean one.";
     Ok(figure.named("manifold", caption))
 }
 
 /// All figures of an analysis by their names, which are the stems of their files.
 pub fn all(analysis: &Analysis) -> Result<BTreeMap<String, Figure>> {
-    let mut drawn = vec![sites(analysis)?, manifold(&analysis.trained.fitted.state.model)?];
+    let mut drawn = vec![sites(analysis)?, manifold(&analysis.trained.fitted.state.model, &analysis.latents)?];
     drawn.push(reconstructions(analysis)?);
     drawn.extend(maps(analysis)?);
     drawn.extend(scatters(analysis)?);

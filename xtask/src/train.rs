@@ -63,11 +63,10 @@ pub fn fit(data: &Patches, params: &Params, options: Options, run: &Output, resu
     let fitted = parsimon_ivae::train(&device, params, data, &options, state, |progress| {
         let flow = bar.show(progress);
         let epochs = progress.state.history.len();
-        if epochs.is_multiple_of(CHECKPOINT_EVERY) || epochs == options.epochs || flow.is_break() {
-            if let Err(error) = save_checkpoint(progress.state, checkpoint.folder()) {
-                failure = Some(error);
-                return std::ops::ControlFlow::Break(());
-            }
+        let due = epochs.is_multiple_of(CHECKPOINT_EVERY) || epochs == options.epochs || flow.is_break();
+        if due && let Err(error) = save_checkpoint(progress.state, checkpoint.folder()) {
+            failure = Some(error);
+            return std::ops::ControlFlow::Break(());
         }
         flow
     })?;
@@ -109,8 +108,8 @@ impl Trained {
         let model = &self.fitted.state.model;
         let mut history = Vec::new();
         write_history(&mut history, &self.fitted.state.history)?;
-        let manifold = figures::manifold(model)?.png()?;
         let latents = model.embedding(data)?;
+        let manifold = figures::manifold(model, &latents)?.png()?;
         for (name, bytes) in model.files(&self.options, data.scaling())? {
             run.write(name, &bytes)?;
         }

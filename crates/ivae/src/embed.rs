@@ -42,7 +42,7 @@ impl<D: Compute> Ivae<D> {
         Ok(embedding)
     }
 
-    /// Mean images (N×H×W×C, in [0,1]) of latents, with their pose.
+    /// Mean images (N×H×W×C, in \[0,1\]) of latents, with their pose.
     ///
     /// # Errors
     /// If a column of the model is missing, or a scale is not above 0.
@@ -60,50 +60,59 @@ impl<D: Compute> Ivae<D> {
         self.decode(&placed)
     }
 
-    /// The decoded manifold: images of `side`² points of z1 (along a row, rising) and z2 (down, falling) at equal
-    /// steps of the prior's probability, other latents 0, at rest; and the values of the steps.
+    /// The decoded manifold: images at equal steps of z1 (along a row, rising) and z2 (from row to row, rising) over the
+    /// range that `latents` cover, from their 1 % to their 99 % quantile; all other latents at their means.
     ///
     /// # Shapes
-    /// (side²)×H×W×C, row by row; a single latent gives one row of `side`.
+    /// (side²)×H×W×C, row by row, and `side` values of each; with a single content latent one row and one value of z2.
     ///
     /// # Errors
-    /// If the device fails.
-    pub fn manifold(&self, side: usize) -> Result<(Array4<f32>, Vec<f32>)> {
+    /// If a column of the model is missing or empty.
+    pub fn manifold(&self, latents: &Embedding, side: usize) -> Result<Manifold> {
+        let steps = |name: &str, n: usize| -> Result<Vec<f32>> {
+            let mut values = latents.column(name)?.mean.to_vec();
+            values.sort_by(f32::total_cmp);
+            let at = |share: f64| values.get((share * (values.len().max(1) - 1) as f64).round() as usize);
+            let (Some(low), Some(high)) = (at(0.01), at(0.99)) else {
+                return Err(parsimon_core::Error::Empty { what: "latents", shape: vec![0] }.into());
+            };
+            Ok((0..n).map(|i| low + (high - low) * (i as f32 + 0.5) / n as f32).collect())
+        };
         let side = side.max(1);
-        let steps: Vec<f32> = (0..side).map(|i| normal_quantile((i as f64 + 0.5) / side as f64) as f32).collect();
-        let down = if self.params().latent > 1 { side } else { 1 };
-        let columns = 4 + self.params().latent;
-        let mut placed = vec![0.0f32; side * down * columns];
-        for (point, row) in placed.chunks_exact_mut(columns).enumerate() {
-            row[4] = steps[point % side];
-            if self.params().latent > 1 {
-                row[5] = steps[side - 1 - point / side];
-            }
+        let z1 = steps("z1", side)?;
+        let z2 = if self.params().latent > 1 { steps("z2", side)? } else { vec![0.0] };
+        let points = z1.len() * z2.len();
+        let mut grid = Embedding::new(points);
+        for name in self.params().columns() {
+            let value = |point: usize| match name.as_str() {
+                "z1" => z1[point % z1.len()],
+                "z2" => z2[point / z1.len()],
+                _ => f32::NAN,
+            };
+            let mean = &latents.column(&name)?.mean;
+            let rest = if name == "angle" { circular_mean(mean) } else { mean.mean().unwrap_or(0.0) };
+            let column = (0..points).map(|p| if value(p).is_nan() { rest } else { value(p) }).collect();
+            grid.push(&name, column, None)?;
         }
-        Ok((self.decode(&placed)?, steps))
+        Ok(Manifold { images: self.images(&grid)?, z1, z2 })
     }
 }
 
-/// The value a standard normal variable stays below with probability p, to 10⁻⁶, by bisection of its integral.
-fn normal_quantile(p: f64) -> f64 {
-    // Simpson's rule from 0 is exact enough at this step for any p a manifold asks for.
-    let below = |x: f64| {
-        let n = 200;
-        let h = x / f64::from(n);
-        let density = |t: f64| (-0.5 * t * t).exp() / (2.0 * std::f64::consts::PI).sqrt();
-        let inner = (1..n).map(|i| f64::from(if i % 2 == 1 { 4 } else { 2 }) * density(h * f64::from(i))).sum::<f64>();
-        0.5 + h / 3.0 * (density(0.0) + inner + density(x))
-    };
-    let (mut low, mut high) = (-8.0, 8.0);
-    while high - low > 1e-7 {
-        let middle = 0.5 * (low + high);
-        if below(middle) < p {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
-    0.5 * (low + high)
+/// What [`Ivae::manifold`] decodes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Manifold {
+    /// (rows·columns)×H×W×C, row by row.
+    pub images: Array4<f32>,
+    /// z1 of the columns.
+    pub z1: Vec<f32>,
+    /// z2 of the rows.
+    pub z2: Vec<f32>,
+}
+
+/// Direction of the mean of unit vectors at these angles.
+fn circular_mean(angles: &Array1<f32>) -> f32 {
+    let (sin, cos) = angles.iter().fold((0.0f64, 0.0f64), |(s, c), a| (s + f64::from(a.sin()), c + f64::from(a.cos())));
+    sin.atan2(cos) as f32
 }
 
 impl<D: Compute> Embed for Ivae<D> {
@@ -131,9 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_of_the_normal_distribution() {
-        for (p, x) in [(0.5, 0.0), (0.975, 1.959_964), (0.05, -1.644_854)] {
-            assert!((normal_quantile(p) - x).abs() < 1e-5, "{p}: {}", normal_quantile(p));
-        }
+    fn the_mean_angle_crosses_the_cut() {
+        assert!((circular_mean(&ndarray::array![PI - 0.1, -PI + 0.3]) - (0.1 - PI)).abs() < 1e-5);
     }
 }

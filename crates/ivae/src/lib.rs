@@ -7,6 +7,7 @@ mod params;
 mod represent;
 mod run;
 
+pub use embed::Manifold;
 pub use error::{Error, Result};
 pub use model::Ivae;
 pub use params::{Invariances, Noise, Params, Prior};

@@ -59,9 +59,9 @@ impl std::fmt::Display for Invariances {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Noise {
-    /// Cross entropy; the decoder gives values in [0,1]. The default.
+    /// Cross entropy; the decoder gives values in \[0,1\]. The default.
     Bernoulli,
-    /// Gaussian of this σ in units of [0,1]; above 0.
+    /// Gaussian of this σ in units of \[0,1\]; above 0.
     Gaussian(f32),
     /// Gaussian whose σ is learned, one for each channel.
     GaussianLearned,

@@ -89,7 +89,7 @@ impl From<&Scaling> for ScalingConfig {
 }
 
 impl ScalingConfig {
-    /// The scaling of `n` patches; per-patch ranges are not known beforehand, so they stay [0,1].
+    /// The scaling of `n` patches; per-patch ranges are not known beforehand, so they stay \[0,1\].
     pub fn scaling(&self, n: usize, channels: usize) -> Scaling {
         match self {
             Self::Global { low, high } => {
