@@ -11,7 +11,7 @@ use crate::{Compute, Matrix, Result};
 /// Distribution of a pixel's value x given the decoder's output ℓ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Likelihood {
-    /// log p = x·ℓ − ln(1 + e^ℓ), the cross entropy of x in [0,1]; the mean is 1/(1 + e^−ℓ). The default.
+    /// log p = x·ℓ − ln(1 + e^ℓ), the cross entropy of x from 0 to 1; the mean is 1/(1 + e^−ℓ). The default.
     #[default]
     Bernoulli,
     /// log p = −(x − ℓ)²/2σ² − ln σ − ½ ln 2π; the mean is ℓ, σ is one number per channel.
