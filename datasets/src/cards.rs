@@ -73,7 +73,7 @@ struct Pose {
 /// Rows are shuffled, so that the last tenth is a fair hold-out.
 ///
 /// # Shapes
-/// `images` (4·per_suit)×size×size×1 in [0,1]; `labels` 0 spades, 1 clubs, 2 diamonds, 3 hearts; `truth` holds
+/// `images` (4·per_suit)×size×size×1 in \[0,1\]; `labels` 0 spades, 1 clubs, 2 diamonds, 3 hearts; `truth` holds
 /// `angle` (rad, counter-clockwise as seen), `shear` (rad), `dy` (down) and `dx` (right) in half-widths of the image.
 ///
 /// # Errors

@@ -104,7 +104,7 @@ impl Image {
         Range::of(self.values.iter().copied())
     }
 
-    /// Values mapped to [0,1] for analysis, and the range that maps them back.
+    /// Values mapped to \[0,1\] for analysis, and the range that maps them back.
     pub fn unit(&self) -> (Array2<f32>, Range) {
         let range = self.range();
         (self.values.mapv(|v| range.to_unit(v)), range)

@@ -2,7 +2,7 @@ use ndarray::{Array4, ArrayView4, Axis as Dim};
 
 use crate::{Error, Normalise, Result, Scaling, Sites};
 
-/// Small images of equal size and channels, in [0,1], each with the site it came from.
+/// Small images of equal size and channels, in \[0,1\], each with the site it came from.
 ///
 /// # Shapes
 /// N×H×W×C, all at least 1; `sites`, if there are any, number N.
@@ -14,10 +14,10 @@ pub struct Patches {
 }
 
 impl Patches {
-    /// Patches that are in [0,1] already, with the scaling that leads back to stored values.
+    /// Patches that are in \[0,1\] already, with the scaling that leads back to stored values.
     ///
     /// # Errors
-    /// If a dimension is zero, a value is not finite or lies outside [0,1], or the scaling does not fit the shape.
+    /// If a dimension is zero, a value is not finite or lies outside \[0,1\], or the scaling does not fit the shape.
     pub fn new(images: Array4<f32>, scaling: Scaling) -> Result<Self> {
         if images.is_empty() {
             return Err(Error::Empty { what: "patches", shape: images.shape().to_vec() });
@@ -31,7 +31,7 @@ impl Patches {
         Ok(Self { images, scaling, sites: None })
     }
 
-    /// Patches from stored values, brought to [0,1] as `how` says.
+    /// Patches from stored values, brought to \[0,1\] as `how` says.
     ///
     /// # Errors
     /// If a dimension is zero or a value is not finite.
@@ -72,12 +72,12 @@ impl Patches {
         (h, w, c)
     }
 
-    /// The values, N×H×W×C in [0,1].
+    /// The values, N×H×W×C in \[0,1\].
     pub fn images(&self) -> ArrayView4<'_, f32> {
         self.images.view()
     }
 
-    /// How they were brought to [0,1].
+    /// How they were brought to \[0,1\].
     pub fn scaling(&self) -> &Scaling {
         &self.scaling
     }

@@ -2,7 +2,7 @@ use ndarray::{Array2, Array4, ArrayView4, Axis as Dim, Zip};
 
 use crate::{Error, Result};
 
-/// The interval of stored values that [0,1] stands for.
+/// The interval of stored values that \[0,1\] stands for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Range {
     /// Stored value that becomes 0.
@@ -12,7 +12,7 @@ pub struct Range {
 }
 
 impl Range {
-    /// [0,1] itself.
+    /// \[0,1\] itself.
     pub const UNIT: Self = Self { low: 0.0, high: 1.0 };
 
     /// Smallest and largest of the values; (0,0) if there are none.
@@ -21,7 +21,7 @@ impl Range {
         if low <= high { Self { low, high } } else { Self { low: 0.0, high: 0.0 } }
     }
 
-    /// `(v − low) / (high − low)`, limited to [0,1]; 0 if the range is a point.
+    /// `(v − low) / (high − low)`, limited to \[0,1\]; 0 if the range is a point.
     pub fn to_unit(self, value: f64) -> f32 {
         let width = self.high - self.low;
         if width > 0.0 { ((value - self.low) / width).clamp(0.0, 1.0) as f32 } else { 0.0 }
@@ -33,7 +33,7 @@ impl Range {
     }
 }
 
-/// How patches were brought to [0,1], kept so that it can be undone.
+/// How patches were brought to \[0,1\], kept so that it can be undone.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Scaling {
     /// One range per channel, for all patches: intensities of different atoms stay comparable.
@@ -52,7 +52,7 @@ pub enum Normalise {
 }
 
 impl Scaling {
-    /// Data that are in [0,1] as they come.
+    /// Data that are in \[0,1\] as they come.
     pub fn unit(channels: usize) -> Self {
         Self::Global(vec![Range::UNIT; channels])
     }
@@ -79,14 +79,14 @@ impl Scaling {
         }
     }
 
-    /// Stored values to [0,1]; N×H×W×C.
+    /// Stored values to \[0,1\]; N×H×W×C.
     pub fn to_unit(&self, values: ArrayView4<'_, f64>) -> Array4<f32> {
         let mut out = Array4::zeros(values.raw_dim());
         Zip::indexed(&mut out).and(values).for_each(|(n, _, _, c), o, &v| *o = self.range(n, c).to_unit(v));
         out
     }
 
-    /// [0,1] back to stored values; N×H×W×C.
+    /// \[0,1\] back to stored values; N×H×W×C.
     pub fn from_unit(&self, unit: ArrayView4<'_, f32>) -> Array4<f64> {
         let mut out = Array4::zeros(unit.raw_dim());
         Zip::indexed(&mut out).and(unit).for_each(|(n, _, _, c), o, &u| *o = self.range(n, c).from_unit(u));

@@ -40,7 +40,7 @@ pub trait Represent {
 
 /// Makes data from latents.
 pub trait Generate {
-    /// Images (N×H×W×C, in [0,1]) of the N rows of `latents`; pose columns are honoured.
+    /// Images (N×H×W×C, in \[0,1\]) of the N rows of `latents`; pose columns are honoured.
     ///
     /// # Errors
     /// If a column the model needs is missing.

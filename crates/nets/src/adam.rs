@@ -12,7 +12,7 @@ use crate::{Compute, Parameters, Result, matrix};
 pub struct Adam {
     /// η; above 0, default 10⁻³.
     pub learning_rate: f32,
-    /// β₁ and β₂; in [0,1), default 0.9 and 0.999.
+    /// β₁ and β₂; in \[0,1), default 0.9 and 0.999.
     pub betas: (f32, f32),
     /// ε, default 10⁻⁸.
     pub epsilon: f32,

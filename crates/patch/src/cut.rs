@@ -13,7 +13,7 @@ use crate::{Error, Result};
 pub struct Params {
     /// Side of the square window in pixels, 3 or more, odd or even. `None` (default): [`automatic_window`].
     pub window: Option<usize>,
-    /// How values are brought to [0,1]. Default: [`Normalise::Global`], one range per channel.
+    /// How values are brought to \[0,1\]. Default: [`Normalise::Global`], one range per channel.
     pub normalise: Normalise,
 }
 

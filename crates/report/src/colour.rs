@@ -112,7 +112,7 @@ pub(crate) fn distance(a: [f64; 3], b: [f64; 3]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt()
 }
 
-/// sRGB in [0,1] to OKLab (L, a, b). Reference: B. Ottosson, *A perceptual color space for image processing* (2020).
+/// sRGB in \[0,1\] to OKLab (L, a, b). Reference: B. Ottosson, *A perceptual color space for image processing* (2020).
 pub(crate) fn lab(rgb: [f64; 3]) -> [f64; 3] {
     let [r, g, b] = rgb.map(|v| if v <= 0.04045 { v / 12.92 } else { ((v + 0.055) / 1.055).powf(2.4) });
     let l = (0.412_221_470_8 * r + 0.536_332_536_3 * g + 0.051_445_992_9 * b).cbrt();
@@ -125,7 +125,7 @@ pub(crate) fn lab(rgb: [f64; 3]) -> [f64; 3] {
     ]
 }
 
-/// OKLab to sRGB; components outside [0,1] mean a colour that a screen lacks.
+/// OKLab to sRGB; components outside \[0,1\] mean a colour that a screen lacks.
 fn rgb([l, a, b]: [f64; 3]) -> [f64; 3] {
     let p = (l + 0.396_337_777_4 * a + 0.215_803_757_3 * b).powi(3);
     let q = (l - 0.105_561_345_8 * a - 0.063_854_172_8 * b).powi(3);

@@ -8,7 +8,7 @@ pub(crate) struct Density {
 }
 
 impl Density {
-    /// `points` in [0,1]². The kernel is Scott's, `σ n^(−1/6)` along each axis, and at least one cell wide.
+    /// `points` in \[0,1\]². The kernel is Scott's, `σ n^(−1/6)` along each axis, and at least one cell wide.
     pub fn of(points: &[[f64; 2]]) -> Self {
         let n = points.len().max(1) as f64;
         let mut cells = vec![0.0; CELLS * CELLS];
