@@ -71,11 +71,20 @@ fn mapped(analysis: &Analysis, name: &str) -> Result<(Array1<f32>, String, Colou
         (values.mapv(|v| v * factor as f32), format!("shift {to} ({unit})"), ColourMap::Diverging)
     };
     Ok(match name {
-        "angle" => (values, "angle (rad)".into(), ColourMap::Cyclic),
+        "angle" => {
+            let colours = angle_colours(&values);
+            (values, "angle (rad)".into(), colours)
+        }
         "dx" => shift(nanometres.map(|n| n.1), "to the right"),
         "dy" => shift(nanometres.map(|n| n.0), "down"),
         _ => (values, name.to_owned(), ColourMap::Sequential),
     })
+}
+
+/// The cyclic map, unless angles stay so near zero that its colours could not tell them apart.
+fn angle_colours(angles: &Array1<f32>) -> ColourMap {
+    let wide = angles.iter().filter(|a| a.abs() > std::f32::consts::FRAC_PI_4).count();
+    if wide * 100 > angles.len() { ColourMap::Cyclic } else { ColourMap::Diverging }
 }
 
 fn maps(analysis: &Analysis) -> Result<Vec<Figure>> {
@@ -104,7 +113,7 @@ fn scatters(analysis: &Analysis) -> Result<Vec<Figure>> {
     let mut drawn = vec![draw(Colour::Density, "scatter_density", "Latents, by density")?];
     if let Some(angle) = latents.get("angle") {
         let values = angle.mean.to_vec();
-        let colour = Colour::Value { values: &values, map: ColourMap::Cyclic, label: "angle (rad)" };
+        let colour = Colour::Value { values: &values, map: angle_colours(&angle.mean), label: "angle (rad)" };
         drawn.push(draw(colour, "scatter_angle", "Latents, by angle")?);
     }
     if let Some((class, names)) = &analysis.class {
