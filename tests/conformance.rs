@@ -71,6 +71,21 @@ fn the_same_seed_gives_the_same_bits_whatever_the_threads_and_another_seed_other
 }
 
 #[test]
+fn large_products_do_not_depend_on_the_threads_either() {
+    // Large enough that the encoder's products are split among threads.
+    let params = Params::new((28, 28, 1));
+    let data = objects(220, 28, 1, SPREAD, 9).patches;
+    let bits = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let options = Options { epochs: 1, batch: 100, ..Options::default() };
+        let go = |_: &parsimon_train::Progress<'_, _>| ControlFlow::Continue(());
+        let fitted = pool.install(|| train(&Cpu::default(), &params, &data, &options, None, go).unwrap());
+        weights::collect(&fitted.state.model as &dyn Parameters<Cpu>)
+    };
+    assert_eq!(bits(1), bits(3));
+}
+
+#[test]
 fn evaluation_leaves_the_model_alone_and_repeats_itself() {
     let params = Params { hidden: vec![16], ..Params::new((10, 10, 1)) };
     let fitted = fit(&params, &options());
@@ -132,6 +147,7 @@ fn early_stop_returns_the_best_epoch_and_starts_are_compared() {
     assert_eq!(evaluate(&fitted.state.model, &data(&params), &rows, 0).unwrap().loss, best);
 
     let several = fit(&params, &Options { starts: 3, start_epochs: 2, ..options() });
+    assert!(several.state.history.windows(2).all(|w| w[0].seconds < w[1].seconds));
     assert_eq!(several.starts.len(), 3);
     let chosen = several.state.start;
     assert!(several.starts.iter().all(|loss| several.starts[chosen] <= *loss), "{:?}", several.starts);

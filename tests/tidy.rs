@@ -49,3 +49,13 @@ fn dependencies_point_down_only() {
         assert!(network || !manifest.contains("dfdx"), "{name} depends on dfdx");
     }
 }
+
+#[test]
+fn links_of_the_readme_lead_somewhere() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let links: Vec<&str> = readme.split("](").skip(1).filter_map(|rest| rest.split(')').next()).collect();
+    assert!(links.len() > 10, "{links:?}");
+    for link in links {
+        assert!(root().join(link).exists(), "{link}");
+    }
+}

@@ -48,7 +48,11 @@ pub fn run(args: &AnalyzeArgs) -> Result<()> {
     if image.masked_count() > 0 {
         println!("{} pixels are NaN or infinite and masked", image.masked_count());
     }
-    let detection = detect(&image, &detection_params(args)).with_context(|| title.clone())?;
+    let mut detection = detect(&image, &detection_params(args)).with_context(|| title.clone())?;
+    if let Some(frame) = args.frame {
+        let of_frame = detection.sites.iter().map(|s| parsimon_core::Site { frame, ..*s });
+        detection.sites = Sites::new(of_frame.collect())?;
+    }
     println!("{}", found(&detection));
     for note in &detection.notes {
         println!("note: {note}");
@@ -63,7 +67,9 @@ pub fn run(args: &AnalyzeArgs) -> Result<()> {
 
     let data = &cut.patches;
     let components = COMPONENTS.min(data.len() - 1).min(cut.window * cut.window).max(1);
-    let pca = Pca { components }.fit(data)?;
+    // Patches that vary along fewer directions than asked for have fewer components.
+    let fitted = (1..=components).rev().find_map(|components| Pca { components }.fit(data).ok());
+    let pca = fitted.with_context(|| format!("{title}: all patches are alike"))?;
     let scores_of_pca = pca.embed(data).map_err(|e| anyhow::anyhow!(e))?;
 
     let rows = data.len();
@@ -175,6 +181,7 @@ fn write(analysis: &Analysis, out: &Output, run: &Output) -> Result<()> {
     let figures = figures::all(analysis)?;
     let html = report::html(analysis, &figures)?;
     let folder = out.sub("figures")?;
+    remove_stale(&folder, &figures)?;
     for figure in figures.values() {
         folder.write(&format!("{}.png", figure.name), &figure.png()?)?;
     }
@@ -182,11 +189,12 @@ fn write(analysis: &Analysis, out: &Output, run: &Output) -> Result<()> {
     out.latents("latents.npz", &analysis.latents)?;
     out.latents("pca.npz", &analysis.components)?;
     let mut extra: Vec<(String, Vec<f64>)> = Vec::new();
-    if let Some(axes) = lengths(&analysis.image) {
-        let column =
-            |of: fn(&parsimon_core::Site) -> f64, step: f64| analysis.sites.iter().map(|s| of(s) * step).collect();
-        extra.push(("y_nm".into(), column(|s| s.y, axes.0)));
-        extra.push(("x_nm".into(), column(|s| s.x, axes.1)));
+    let (y, x) = (analysis.image.y(), analysis.image.x());
+    if let (Some(y_step), Some(x_step)) = (y.nanometres(), x.nanometres()) {
+        // From the origin the file gives, in nm whatever its unit.
+        let (y_unit, x_unit) = (y_step / y.scale.abs(), x_step / x.scale.abs());
+        extra.push(("y_nm".into(), analysis.sites.iter().map(|s| y.value(s.y) * y_unit).collect()));
+        extra.push(("x_nm".into(), analysis.sites.iter().map(|s| x.value(s.x) * x_unit).collect()));
     }
     if let Some((class, _)) = &analysis.class {
         extra.push(("class".into(), class.iter().map(|&c| c as f64).collect()));
@@ -195,6 +203,19 @@ fn write(analysis: &Analysis, out: &Output, run: &Output) -> Result<()> {
     write_sites_csv(&out.path("sites.csv"), &analysis.sites, &extra)?;
     out.write("left_out.csv", left_out(analysis).as_bytes())?;
     out.write("index.html", html.as_bytes())
+}
+
+/// Removes figures of an earlier analysis that this one does not draw again.
+fn remove_stale(folder: &Output, figures: &BTreeMap<String, parsimon_report::Figure>) -> Result<()> {
+    for entry in std::fs::read_dir(folder.folder())?.flatten() {
+        let path = entry.path();
+        let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
+        let drawn = figures.contains_key(stem);
+        if path.extension().is_some_and(|e| e == "png") && stem.starts_with("map_") && !drawn {
+            std::fs::remove_file(&path).with_context(|| format!("{}: cannot remove", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Pixel height and width in nm, if the image says them.

@@ -1,6 +1,6 @@
 use anyhow::{Context, Result};
 use dfdx::tensor::Cpu;
-use parsimon_core::{Patches, Scaling};
+use parsimon_core::{Normalise, Patches, Scaling};
 use parsimon_ivae::{Ivae, ScalingConfig};
 
 use crate::args::{DecodeArgs, EncodeArgs};
@@ -20,15 +20,13 @@ pub fn encode(args: &EncodeArgs) -> Result<()> {
 /// Data in their own units are brought to 0…1 by the range the model was trained with, not by their own.
 fn scaled_as_trained(data: Patches, scaling: &ScalingConfig) -> Result<Patches> {
     let channels = data.shape().2;
-    let trained = scaling.scaling(data.len(), channels);
-    if *data.scaling() == Scaling::unit(channels) || *scaling == ScalingConfig::PerPatch {
+    if *data.scaling() == Scaling::unit(channels) {
         return Ok(data);
     }
-    match &trained {
-        Scaling::Global(ranges) if ranges.len() == channels => {
-            Ok(Patches::new(trained.to_unit(data.stored().view()), trained.clone())?)
-        }
-        _ => Ok(data),
+    match scaling.scaling(data.len(), channels) {
+        Scaling::PerPatch(_) => Ok(Patches::from_stored(data.stored().view(), Normalise::PerPatch)?),
+        Scaling::Global(ranges) if ranges.len() != channels => Ok(data),
+        trained @ Scaling::Global(_) => Ok(Patches::new(trained.to_unit(data.stored().view()), trained)?),
     }
 }
 

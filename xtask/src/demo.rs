@@ -48,7 +48,7 @@ pub fn score(analysis: &mut Analysis, scene: &Scene) -> Result<()> {
     let vae = features(&analysis.latents)?;
     let content: Vec<&str> = analysis.latents.content();
     let content = analysis.latents.matrix(&content)?;
-    let as_many = vae.ncols().min(analysis.components.columns().len());
+    let as_many = analysis.latents.columns().len().min(analysis.components.columns().len());
     let pca = features(&analysis.components)?.slice(ndarray::s![.., ..as_many]).to_owned();
     for (model, points) in [("all latents", &vae), ("z alone", &content), ("PCA, as many columns", &pca)] {
         let accuracy = nearest_neighbour_accuracy(points.view(), sublattice.view(), NEIGHBOURS)?;
@@ -65,11 +65,12 @@ pub fn score(analysis: &mut Analysis, scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// Columns as coordinates in which distance means something: an angle becomes a point on a circle.
+/// Columns as coordinates in which distance means something: angles that go round become points on a circle.
 fn features(embedding: &Embedding) -> Result<Array2<f32>> {
     let mut columns = Vec::new();
     for column in embedding.columns() {
-        if column.name == "angle" {
+        let wide = column.mean.iter().any(|a| a.abs() > std::f32::consts::FRAC_PI_2);
+        if column.name == "angle" && wide {
             columns.extend([column.mean.mapv(f32::cos), column.mean.mapv(f32::sin)]);
         } else {
             columns.push(column.mean.clone());

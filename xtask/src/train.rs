@@ -1,9 +1,7 @@
-use std::path::Path;
-
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use dfdx::tensor::Cpu;
 use parsimon_core::Patches;
-use parsimon_ivae::{Ivae, Noise, Params, Prior, load_config};
+use parsimon_ivae::{Config, Ivae, Noise, Params, Prior, Training, load_config};
 use parsimon_train::{Bar, Fitted, Options, State, load_checkpoint, save_checkpoint, write_history};
 
 use crate::STOP;
@@ -55,50 +53,51 @@ pub fn options(args: &TrainingArgs, rows: usize, epochs: usize, batch: usize, st
 /// Trains with a progress bar and checkpoints in the run directory.
 pub fn fit(data: &Patches, params: &Params, options: Options, run: &Output, resume: bool) -> Result<Trained> {
     let device = Cpu::default();
-    let checkpoint = run.path(CHECKPOINT);
-    let state = if resume { Some(resumed(&device, params, run.folder(), &checkpoint, &options)?) } else { None };
+    let config = Config::new(params, &options, data.scaling());
+    let state = if resume { Some(resumed(&device, &config, run)?) } else { None };
     let checkpoint = run.sub(CHECKPOINT)?;
+    let save = |state: &State<Ivae<Cpu>>| -> Result<()> {
+        checkpoint.write("config.toml", config.toml()?.as_bytes())?;
+        Ok(save_checkpoint(state, checkpoint.folder())?)
+    };
     let bar = Bar::new("training", &STOP);
     let mut failure = None;
     let fitted = parsimon_ivae::train(&device, params, data, &options, state, |progress| {
         let flow = bar.show(progress);
         let epochs = progress.state.history.len();
         let due = epochs.is_multiple_of(CHECKPOINT_EVERY) || epochs == options.epochs || flow.is_break();
-        if due && let Err(error) = save_checkpoint(progress.state, checkpoint.folder()) {
+        if due && let Err(error) = save(progress.state) {
             failure = Some(error);
             return std::ops::ControlFlow::Break(());
         }
         flow
     })?;
     drop(bar);
-    if let Some(error) = failure {
-        return Err(anyhow!(error).context("the checkpoint could not be written"));
+    match failure {
+        Some(error) => Err(error.context("the checkpoint could not be written")),
+        None => Ok(Trained { fitted, options }),
     }
-    Ok(Trained { fitted, options })
 }
 
-fn resumed(
-    device: &Cpu,
-    params: &Params,
-    run: &Path,
-    checkpoint: &Path,
-    options: &Options,
-) -> Result<State<Ivae<Cpu>>> {
-    let missing = || format!("{}: nothing to resume", run.display());
-    // Before a first training ends there is no configuration yet, only the checkpoint.
-    if let Ok(config) = load_config(run) {
-        ensure!(
-            config.params == *params,
-            "{}: the model there has other parameters; give the same options to resume",
-            run.display()
-        );
-        let (then, now) = (config.training.seed, options.seed);
-        ensure!(then == now, "{}: its seed is {then}, not {now}; give the same to resume", run.display());
-    }
-    let model = Ivae::new(device, params, &mut rand::rngs::mock::StepRng::new(0, 1))?;
-    let state = load_checkpoint(model, checkpoint).with_context(missing)?;
+/// Where the checkpoint of a run stands, if it was made with the same options but for the epochs.
+fn resumed(device: &Cpu, config: &Config, run: &Output) -> Result<State<Ivae<Cpu>>> {
+    let (folder, checkpoint) = (run.folder().display(), run.path(CHECKPOINT));
+    let then = load_config(&checkpoint).with_context(|| format!("{folder}: nothing to resume"))?;
+    let Config { training: now, .. } = config;
+    ensure!(now.patience.is_none(), "{folder}: a checkpoint does not hold the best model, which --patience needs");
+    ensure!(then.params == config.params, "{folder}: its model has other parameters; give the same to resume");
+    ensure!(then.scaling == config.scaling, "{folder}: it was trained on data of another scaling");
+    let same = Training { epochs: now.epochs, ..then.training.clone() };
+    ensure!(
+        same == *now,
+        "{folder}: it was trained with {:?}; give the same to resume, but for the epochs",
+        then.training
+    );
+    let model = Ivae::from_config(device, config)?;
+    let state = load_checkpoint(model, &checkpoint)?;
     let done = state.history.len();
-    ensure!(done < options.epochs, "{}: {done} epochs are done already; give more --epochs to go on", run.display());
+    ensure!(now.starts == 1 || done >= now.start_epochs, "{folder}: stopped before a start was chosen; begin anew");
+    ensure!(done < now.epochs, "{folder}: {done} epochs are done already; give more --epochs to go on");
     Ok(state)
 }
 

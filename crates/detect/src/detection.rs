@@ -277,7 +277,7 @@ impl Stack {
 
 /// Robust standard deviation: 1.4826 × the median absolute value of a sample.
 fn spread(values: ArrayView2<'_, f32>) -> f64 {
-    let stride = (values.len() / 50_000).max(1);
+    let stride = (values.len() / 50_000) | 1;
     1.4826 * median(values.iter().step_by(stride).map(|v| f64::from(v.abs())).collect()).unwrap_or(0.0)
 }
 

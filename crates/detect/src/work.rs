@@ -15,7 +15,7 @@ impl Work {
     pub(crate) fn new(image: &Image) -> Option<Self> {
         let range = image.range();
         // The contrast of most pixels, not of a few outliers, is the unit.
-        let stride = (image.values().len() / 20_000).max(1);
+        let stride = (image.values().len() / 20_000) | 1;
         let sample: Vec<f64> = image.values().iter().step_by(stride).copied().collect();
         let offset = median(sample.clone())?;
         let spread = median(sample.iter().map(|v| (v - offset).abs()).collect())?;

@@ -100,6 +100,27 @@ impl ScalingConfig {
     }
 }
 
+impl Config {
+    /// The configuration of a training.
+    pub fn new(params: &Params, training: &Options, scaling: &Scaling) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            model: "ivae".to_owned(),
+            params: params.clone(),
+            training: training.into(),
+            scaling: scaling.into(),
+        }
+    }
+
+    /// Its file, as [`load_config`] reads it.
+    ///
+    /// # Errors
+    /// If it cannot be encoded.
+    pub fn toml(&self) -> Result<String> {
+        toml::to_string(self).map_err(|e| Error::Run { path: PathBuf::from(CONFIG), reason: e.to_string() })
+    }
+}
+
 const MODEL: &str = "model.safetensors";
 const CONFIG: &str = "config.toml";
 
@@ -109,15 +130,7 @@ impl<D: Compute> Ivae<D> {
     /// # Errors
     /// If they cannot be encoded.
     pub fn files(&self, training: &Options, scaling: &Scaling) -> Result<[(&'static str, Vec<u8>); 2]> {
-        let config = Config {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            model: "ivae".to_owned(),
-            params: self.params().clone(),
-            training: training.into(),
-            scaling: scaling.into(),
-        };
-        let run = |reason: String| Error::Run { path: PathBuf::from(CONFIG), reason };
-        let text = toml::to_string(&config).map_err(|e| run(e.to_string()))?;
+        let text = Config::new(self.params(), training, scaling).toml()?;
         Ok([(CONFIG, text.into_bytes()), (MODEL, weights::encode(&weights::collect(self), &BTreeMap::new())?)])
     }
 

@@ -3,13 +3,16 @@ use std::path::Path;
 
 use parsimon_nets::{Adam, Compute, Moments, weights};
 
-use crate::{Error, Model, Result, State, read_history, write_history};
+use crate::history::parse_history;
+use crate::{Error, Model, Result, State, write_history};
 
-/// Bytes of a checkpoint: weights, optimiser and history in one safetensors file.
+/// Writes weights, optimiser and history as one file, `checkpoint.safetensors`, whole or not at all.
 ///
 /// # Errors
-/// If the arrays cannot be encoded.
+/// If the file cannot be written.
 pub fn save_checkpoint<D: Compute, M: Model<D>>(state: &State<M>, folder: &Path) -> Result<()> {
+    let path = folder.join(CHECKPOINT);
+    let file = |source| Error::File { path: path.clone(), source };
     let mut arrays = weights::collect(&state.model);
     for (name, moments) in &state.adam.moments {
         for (kind, values) in [("first", &moments.first), ("second", &moments.second)] {
@@ -17,32 +20,20 @@ pub fn save_checkpoint<D: Compute, M: Model<D>>(state: &State<M>, folder: &Path)
         }
     }
     let mut history = Vec::new();
-    write_history(&mut history, &state.history).map_err(|source| Error::File { path: folder.to_owned(), source })?;
+    write_history(&mut history, &state.history).map_err(file)?;
     let remarks = BTreeMap::from([
         ("start".to_owned(), state.start.to_string()),
         ("steps".to_owned(), state.adam.steps.to_string()),
         ("learning_rate".to_owned(), state.adam.learning_rate.to_string()),
+        ("history".to_owned(), String::from_utf8_lossy(&history).into_owned()),
     ]);
     let bytes = weights::encode(&arrays, &remarks)?;
-    for (name, bytes) in [(HISTORY, history), (CHECKPOINT, bytes)] {
-        replace(&folder.join(name), &bytes)?;
-    }
-    Ok(())
+    let write = |out: &mut parsimon_io::Writer<'_>| std::io::Write::write_all(out, &bytes);
+    parsimon_io::write_atomically(&path, write)
+        .map_err(|e| Error::Checkpoint { path: path.clone(), reason: e.to_string() })
 }
 
 const CHECKPOINT: &str = "checkpoint.safetensors";
-const HISTORY: &str = "history.csv";
-
-/// Writes to a temporary name beside the file, then renames, so that an earlier file is whole or replaced.
-fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let file = |source| Error::File { path: path.to_owned(), source };
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(file)?;
-    std::io::Write::write_all(&mut temporary, bytes).map_err(file)?;
-    temporary.as_file().sync_all().map_err(file)?;
-    temporary.persist(path).map_err(|e| file(e.error))?;
-    Ok(())
-}
 
 /// The state a checkpoint in `folder` holds; `model` gives the form.
 ///
@@ -70,5 +61,6 @@ pub fn load_checkpoint<D: Compute, M: Model<D>>(mut model: M, folder: &Path) -> 
         }
     }
     let start = number(&remarks, "start").map_err(bad)?;
-    Ok(State { model, adam, history: read_history(&folder.join(HISTORY))?, start })
+    let history = parse_history(remarks.get("history").map_or("", String::as_str)).map_err(bad)?;
+    Ok(State { model, adam, history, start })
 }

@@ -109,8 +109,10 @@ pub fn evaluate<D: Compute, M: Model<D>>(model: &M, data: &M::Data, rows: &[usiz
     Ok(Terms { loss: mean(loss), reconstruction: mean(reconstruction), kl: mean(kl) })
 }
 
-/// Trains a model. `make` builds one with weights from the generator it is given; `resume` goes on from an earlier
-/// state, bit for bit as if training had never stopped; `observe` hears of every epoch and may stop.
+/// Trains a model. `make` builds one with weights from the generator it is given; `observe` hears of every epoch and may
+/// stop. `resume` goes on from an earlier state with the same options but for the epochs, bit for bit as if training had
+/// never stopped; a state does not hold the best model so far nor other starts, so it fits neither early stop nor an
+/// unfinished choice between starts.
 ///
 /// # Errors
 /// If an option is outside its range, there are fewer rows than a batch, or the loss stops being finite.
@@ -136,7 +138,8 @@ pub fn fit<D: Compute, M: Model<D>>(
             let adam = Adam { learning_rate: options.learning_rate, ..Adam::default() };
             let mut candidate = State { model, adam, history: Vec::new(), start };
             while candidate.history.len() < first_epochs && !interrupted {
-                epoch(&mut candidate, data, &split, options, spent)?;
+                let so_far = candidate.history.last().map_or(spent, |e| e.seconds);
+                epoch(&mut candidate, data, &split, options, so_far)?;
                 done += 1;
                 interrupted = observe(&Progress { state: &candidate, done, total }).is_break();
             }

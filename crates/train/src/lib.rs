@@ -10,6 +10,6 @@ mod progress;
 pub use checkpoint::{load_checkpoint, save_checkpoint};
 pub use error::{Error, Result};
 pub use fit::{Fitted, Loss, Model, Progress, State, evaluate, fit};
-pub use history::{Epoch, Terms, read_history, write_history};
+pub use history::{Epoch, Terms, write_history};
 pub use options::{Options, Split};
 pub use progress::Bar;

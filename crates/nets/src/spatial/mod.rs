@@ -16,7 +16,7 @@ pub(crate) use fused::{fused_outputs, fused_score};
 
 /// A decoder that is a function of coordinates: content z gives an object, the pose tells where it lies in the patch.
 ///
-/// With p a pixel of the patch (x to the right, y down, both from −1 to 1 between the outermost pixel centres), the
+/// With p a pixel of the patch (x to the right, y down, in half-widths of the longer side between pixel centres), the
 /// object is seen at q = e^−λ R(−γ) (p − Δ), where R(γ) turns counter-clockwise on the screen, and
 ///
 /// ```text
@@ -49,9 +49,11 @@ const COORDINATE_SPREAD: f32 = 5.0;
 /// Number of pose columns before the content: γ, Δx, Δy, λ.
 pub(crate) const POSE: usize = 4;
 
-/// Coordinates (x, y) of the pixels of a patch, row by row, from −1 to 1; a side of one pixel lies at 0.
+/// Coordinates (x, y) of the pixels of a patch about its centre, row by row; the longer side goes from −1 to 1, and both
+/// have one unit, so that a rotation is one on the screen.
 pub fn grid(height: usize, width: usize) -> Vec<f32> {
-    let at = |i: usize, n: usize| if n > 1 { 2.0 * i as f32 / (n - 1) as f32 - 1.0 } else { 0.0 };
+    let half_width = 0.5 * (height.max(width).max(2) - 1) as f32;
+    let at = |i: usize, n: usize| (i as f32 - 0.5 * (n - 1) as f32) / half_width;
     (0..height * width).flat_map(|p| [at(p % width, width), at(p / width, height)]).collect()
 }
 

@@ -210,6 +210,14 @@ fn a_positive_angle_turns_the_object_counter_clockwise_and_shifts_follow_the_axe
 }
 
 #[test]
+fn the_grid_has_one_unit_along_both_sides() {
+    let points = grid(3, 5);
+    let at = |y: usize, x: usize| [points[2 * (y * 5 + x)], points[2 * (y * 5 + x) + 1]];
+    assert_eq!((at(0, 0), at(1, 2), at(2, 4)), ([-1.0, -0.5], [0.0, 0.0], [1.0, 0.5]));
+    assert_eq!(grid(1, 1), [0.0, 0.0]);
+}
+
+#[test]
 fn results_do_not_depend_on_the_number_of_threads() {
     let setting = Setting {
         seed: 1,
