@@ -22,7 +22,17 @@ use args::{Cli, Command};
 static STOP: AtomicBool = AtomicBool::new(false);
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            // Without clap's usage and tips, which stand under --help, an error is one line like any other.
+            let text = error.to_string();
+            let reason: Vec<&str> = text.split("\n\n").next().unwrap_or_default().split_whitespace().collect();
+            eprintln!("{} (see --help)", reason.join(" "));
+            return ExitCode::from(2);
+        }
+        Err(help) => help.exit(),
+    };
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

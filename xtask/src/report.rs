@@ -86,12 +86,6 @@ fn notes(analysis: &Analysis) -> Vec<String> {
         notes.push("The file does not say the pixel size; lengths are in pixels. Give it with --pixel.".into());
     }
     notes.extend(analysis.detection.notes.iter().cloned());
-    if analysis.detection.failed > 0 {
-        notes.push(format!(
-            "{} sites could not be refined; they keep the position of the detection.",
-            analysis.detection.failed
-        ));
-    }
     if !analysis.cut.left_out.is_empty() {
         notes.push(format!("{}; see left_out.csv.", patches(&analysis.cut)));
     }

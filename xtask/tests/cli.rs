@@ -123,6 +123,18 @@ fn analyze_writes_what_the_interface_says() {
 }
 
 #[test]
+fn the_demo_is_scored_against_its_truth() {
+    let bench = Bench::new();
+    let said = run(&with(&["analyze", "--demo", "--out", &bench.path("out")], &QUICK));
+    let score = |name: &str| -> f64 {
+        let line = said.lines().find(|l| l.starts_with(name)).unwrap_or_else(|| panic!("no {name} in {said}"));
+        line.rsplit(": ").next().unwrap().trim_end_matches(" px").parse().unwrap()
+    };
+    assert!(score("F1 of the sites") >= 0.99 && score("RMS position error") <= 0.1, "{said}");
+    assert!(score("sublattice by 15 neighbours, all latents") > 0.5, "{said}");
+}
+
+#[test]
 fn a_failed_analysis_leaves_the_earlier_one_whole() {
     let bench = Bench::new();
     let (file, out) = (bench.atoms(), bench.path("out"));
@@ -209,7 +221,14 @@ fn options_out_of_range_are_refused_with_the_range() {
     }
     refused(&["analyze", &bench.atoms(), "--out", &out, "--sigma=-3"], &["sigma"]);
     refused(&["analyze", &bench.atoms(), "--raw", "f64le,256x256", "--out", &out], &["atoms.npy", "524288"]);
-    for words in [&["analyze", "a.npy", "--demo"][..], &["analyze"], &["train", "ivae", &data]] {
+    for (words, word) in [
+        (&["analyze", "a.npy", "--demo"][..], "--demo"),
+        (&["analyze"], "FILE"),
+        (&["analyze", "a.dat", "--raw", "u8,4x4", "--frame", "1"], "--frame"),
+        (&["train", "ivae", &data], "--out"),
+        (&["train", "ivae", &data, "--out", &out, "--invariances", "q"], "r, t, s"),
+    ] {
+        refused(words, &["error: ", word]);
         assert_eq!(xtask(words).status.code(), Some(2), "{words:?}");
     }
 }

@@ -187,6 +187,10 @@ pub fn detect(image: &Image, params: &Params) -> Result<Detection> {
         let reason = format!("all {} sites lie within {border:.2} px of the border", fitted.len());
         return Err(Error::NoAtoms { reason });
     }
+    let near = fitted.len() - sites.len();
+    if near > 0 {
+        notes.push(format!("{near} sites nearer than {border:.2} px to the border left out"));
+    }
     sites.sort_by(|a, b| a.y.total_cmp(&b.y).then(a.x.total_cmp(&b.x)));
     let failed = sites.iter().filter(|s| s.refinement == Refinement::Failed).count();
     if failed > 0 {
