@@ -38,15 +38,20 @@ pub fn params(args: &TrainingArgs, size: (usize, usize, usize), noise: Noise, an
 pub fn options(args: &TrainingArgs, rows: usize, epochs: usize, batch: usize, starts: usize) -> Options {
     let base = Options::default();
     let trained = rows - (rows as f64 * args.holdout.clamp(0.0, 1.0)) as usize;
+    let (epochs, starts) = (args.epochs.unwrap_or(epochs), args.starts.unwrap_or(starts));
     Options {
-        epochs: args.epochs.unwrap_or(epochs),
+        epochs,
         batch: args.batch.unwrap_or(batch.min(trained.div_ceil(10)).max(1)),
         learning_rate: args.lr,
         seed: args.seed,
         holdout: args.holdout,
         patience: args.patience,
-        starts: args.starts.unwrap_or(starts),
-        start_epochs: base.start_epochs.min(args.epochs.unwrap_or(epochs).saturating_sub(1).max(1)),
+        starts,
+        start_epochs: if starts > 1 {
+            base.start_epochs.min(epochs.saturating_sub(1).max(1))
+        } else {
+            base.start_epochs
+        },
     }
 }
 
