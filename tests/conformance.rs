@@ -155,6 +155,37 @@ fn early_stop_returns_the_best_epoch_and_starts_are_compared() {
 }
 
 #[test]
+fn one_start_that_diverges_does_not_end_the_others() {
+    let params = Params { hidden: vec![16], ..Params::new((10, 10, 1)) };
+    let data = data(&params);
+    let starts = |sound: usize| {
+        let mut made = 0;
+        let make = |rng: &mut rand_chacha::ChaCha8Rng| {
+            made += 1;
+            let mut model = Ivae::new(&Cpu::default(), &params, rng).unwrap();
+            if made != sound {
+                let broken = weights::collect(&model).into_iter();
+                let broken = broken.map(|(name, (shape, w))| (name, (shape, vec![f32::NAN; w.len()]))).collect();
+                weights::restore(&mut model, &broken).unwrap();
+            }
+            Ok(model)
+        };
+        let options = Options { starts: 3, start_epochs: 2, ..options() };
+        let (mut last, mut total) = (0, 0);
+        let fitted = parsimon_train::fit(make, &data, data.len(), &options, None, |p| {
+            (last, total) = (p.done, p.total);
+            ControlFlow::Continue(())
+        });
+        (fitted, last, total)
+    };
+    let (fitted, last, total) = starts(2);
+    let fitted = fitted.unwrap();
+    assert_eq!((fitted.state.start, fitted.state.history.len(), last), (1, 6, total));
+    assert_eq!(fitted.starts.iter().map(|l| l.is_finite()).collect::<Vec<_>>(), [false, true, false]);
+    assert!(starts(9).0.unwrap_err().to_string().contains("lower the learning rate"));
+}
+
+#[test]
 fn an_observer_can_stop_training() {
     let params = Params { hidden: vec![16], ..Params::new((10, 10, 1)) };
     let stop_after_two = |p: &parsimon_train::Progress<'_, Ivae<Cpu>>| {

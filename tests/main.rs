@@ -1,6 +1,7 @@
 //! Tests that cross crates: conformance of every model, recovery of known poses, the way from image to latents.
 
 mod conformance;
+mod gradients;
 mod objects;
 mod pipeline;
 mod poses;

@@ -3,13 +3,16 @@
 use std::ops::ControlFlow;
 
 use dfdx::tensor::Cpu;
-use ndarray::{Array1, Array2, Axis};
+use ndarray::Array1;
 use parsimon_baselines::Pca;
-use parsimon_core::{Classify, Describe, Detect, Embedding, Generate, Represent};
+use parsimon_core::{Classify, Describe, Detect, Generate, Represent};
 use parsimon_datasets::{CardsParams, PerovskiteParams, cards, perovskite};
 use parsimon_detect::Detector;
 use parsimon_ivae::{IvaeEstimator, Noise, Params, Prior, train};
-use parsimon_metrics::{NearestNeighbours, detection_scores, match_sites, nearest_neighbour_accuracy};
+use parsimon_metrics::{
+    NearestNeighbours, accuracy_within, away_from_edges, detection_scores, labels_of_matches,
+    nearest_neighbour_accuracy,
+};
 use parsimon_train::Options;
 
 const MARGIN: f64 = 5.0;
@@ -17,21 +20,18 @@ const MARGIN: f64 = 5.0;
 #[test]
 fn the_demo_image_gives_up_its_atoms_and_their_kinds() {
     let scene = perovskite(&PerovskiteParams::default()).unwrap();
-    let (height, width) = scene.image.shape();
     let sites = Detector::default().detect(&scene.image).unwrap();
-    let far = |v: f64, n: usize| v >= MARGIN && v <= n as f64 - 1.0 - MARGIN;
-    let scores = detection_scores(&sites, &scene.sites, 1.0, |s| far(s.y, height) && far(s.x, width)).unwrap();
+    let inside = away_from_edges(scene.image.shape(), MARGIN);
+    let scores = detection_scores(&sites, &scene.sites, 1.0, inside).unwrap();
     assert!(scores.f1 >= 0.99, "{scores:?}");
     assert!(scores.rms.is_some_and(|rms| rms <= 0.1), "{scores:?}");
 
     let cutting = parsimon_patch::Params::default();
     let patches = cutting.describe(std::slice::from_ref(&scene.image), &sites).unwrap();
     let kept = patches.sites().unwrap();
-    let pairs = match_sites(kept, &scene.sites, 1.0).unwrap();
     let labels = |name: &str| -> Array1<i64> {
-        let mut found = Array1::from_elem(kept.len(), -1);
-        pairs.iter().for_each(|p| found[p.found] = scene.truth[name][p.truth] as i64);
-        found
+        let known = scene.truth[name].mapv(|v| v as i64);
+        labels_of_matches(kept, &scene.sites, known.view(), 1.0).unwrap()
     };
     let (sublattice, domain) = (labels("sublattice"), labels("domain"));
 
@@ -41,20 +41,13 @@ fn the_demo_image_gives_up_its_atoms_and_their_kinds() {
     let options = Options { epochs: 10, batch: 40, learning_rate: 2e-3, ..Options::default() };
     let go = |_: &parsimon_train::Progress<'_, _>| ControlFlow::Continue(());
     let model = train(&Cpu::default(), &params, &patches, &options, None, go).unwrap().state.model;
-    let points = features(&model.embedding(&patches).unwrap());
+    let points = model.embedding(&patches).unwrap().features();
     let accuracy = nearest_neighbour_accuracy(points.view(), sublattice.view(), 15).unwrap();
     assert!(accuracy >= 0.98, "sublattices {accuracy}");
     for class in [0, 1] {
-        let rows: Vec<usize> = (0..kept.len()).filter(|&i| sublattice[i] == class).collect();
-        let (points, domain) = (points.select(Axis(0), &rows), domain.select(Axis(0), &rows));
-        let accuracy = nearest_neighbour_accuracy(points.view(), domain.view(), 15).unwrap();
+        let accuracy = accuracy_within(points.view(), domain.view(), (sublattice.view(), class), 15).unwrap();
         assert!(accuracy >= 0.9, "domains within sublattice {class}: {accuracy}");
     }
-}
-
-fn features(embedding: &Embedding) -> Array2<f32> {
-    let names: Vec<&str> = embedding.columns().iter().map(|c| c.name.as_str()).collect();
-    embedding.matrix(&names).unwrap()
 }
 
 #[test]

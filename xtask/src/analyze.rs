@@ -77,7 +77,7 @@ pub fn run(args: &AnalyzeArgs) -> Result<()> {
     let epochs = (STEPS * batch).div_ceil(rows).clamp(40, 200);
     let options = train::options(&args.training, rows, epochs, batch, 2);
     let params = train::params(&args.training, data.shape(), Noise::GaussianLearned, ANGLE);
-    let run = out.sub("run")?;
+    let run = out.sub("run");
     let trained = train::fit(data, &params, options, &run, false)?;
     println!("{}", trained.summary());
 
@@ -99,7 +99,8 @@ pub fn run(args: &AnalyzeArgs) -> Result<()> {
     if let Some(scene) = &scene {
         demo::score(&mut analysis, scene)?;
     }
-    write(&analysis, &out, &run)?;
+    out.all_or_none(|out| write(&analysis, out))?;
+    remove_stale(&out.sub("figures"), &analysis)?;
     for score in &analysis.scores {
         println!("{}: {}", score.name, score.value);
     }
@@ -177,15 +178,14 @@ fn classes(detection: &Detection, cut: &Cut) -> Option<(Vec<i64>, Vec<String>)> 
     Some((class, vec!["weak sites".to_owned(), "strong sites".to_owned()]))
 }
 
-fn write(analysis: &Analysis, out: &Output, run: &Output) -> Result<()> {
+fn write(analysis: &Analysis, out: &Output) -> Result<()> {
     let figures = figures::all(analysis)?;
     let html = report::html(analysis, &figures)?;
-    let folder = out.sub("figures")?;
-    remove_stale(&folder, &figures)?;
+    let folder = out.sub("figures");
     for figure in figures.values() {
         folder.write(&format!("{}.png", figure.name), &figure.png()?)?;
     }
-    analysis.trained.write(&analysis.cut.patches, run)?;
+    analysis.trained.write(&analysis.cut.patches, &out.sub("run"))?;
     out.latents("latents.npz", &analysis.latents)?;
     out.latents("pca.npz", &analysis.components)?;
     let mut extra: Vec<(String, Vec<f64>)> = Vec::new();
@@ -205,13 +205,16 @@ fn write(analysis: &Analysis, out: &Output, run: &Output) -> Result<()> {
     out.write("index.html", html.as_bytes())
 }
 
-/// Removes figures of an earlier analysis that this one does not draw again.
-fn remove_stale(folder: &Output, figures: &BTreeMap<String, parsimon_report::Figure>) -> Result<()> {
+/// Removes maps of an earlier analysis that this one does not draw.
+fn remove_stale(folder: &Output, analysis: &Analysis) -> Result<()> {
+    let columns = analysis.latents.columns().iter().chain(analysis.components.columns().iter().take(figures::PCA_MAPS));
+    let mut drawn: Vec<String> = columns.map(|c| format!("map_{}", c.name)).collect();
+    drawn.extend(analysis.class.is_some().then(|| "map_class".to_owned()));
     for entry in std::fs::read_dir(folder.folder())?.flatten() {
         let path = entry.path();
         let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
-        let drawn = figures.contains_key(stem);
-        if path.extension().is_some_and(|e| e == "png") && stem.starts_with("map_") && !drawn {
+        let map = path.extension().is_some_and(|e| e == "png") && stem.starts_with("map_");
+        if map && !drawn.iter().any(|name| name == stem) {
             std::fs::remove_file(&path).with_context(|| format!("{}: cannot remove", path.display()))?;
         }
     }

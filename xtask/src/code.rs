@@ -1,6 +1,6 @@
 use anyhow::{Context, Result};
 use dfdx::tensor::Cpu;
-use parsimon_core::{Normalise, Patches, Scaling};
+use parsimon_core::{Normalise, Patches, Range, Scaling};
 use parsimon_ivae::{Ivae, ScalingConfig};
 
 use crate::args::{DecodeArgs, EncodeArgs};
@@ -11,23 +11,50 @@ pub fn encode(args: &EncodeArgs) -> Result<()> {
     let dataset = parsimon_io::read_dataset(&args.data)?;
     let data = dataset.images.with_context(|| format!("{}: holds no images", args.data.display()))?;
     writable(&args.out)?;
-    let latents = model.embedding(&scaled_as_trained(data, &config.scaling)?)?;
+    let (data, note) = scaled_as_trained(data, &config.scaling)?;
+    if let Some(note) = note {
+        println!("note: {note}");
+    }
+    let latents = model.embedding(&data)?;
     parsimon_io::write_latents(&args.out, &latents)?;
     println!("{}: latents of {} samples", args.out.display(), latents.len());
     Ok(())
 }
 
-/// Data in their own units are brought to 0…1 by the range the model was trained with, not by their own.
-fn scaled_as_trained(data: Patches, scaling: &ScalingConfig) -> Result<Patches> {
+/// Data in their own units are brought to 0…1 by the range the model was trained with, not by their own; and what a user
+/// should know of that.
+fn scaled_as_trained(data: Patches, scaling: &ScalingConfig) -> Result<(Patches, Option<String>)> {
     let channels = data.shape().2;
-    if *data.scaling() == Scaling::unit(channels) {
-        return Ok(data);
+    let trained = scaling.scaling(data.len(), channels);
+    let unit = *data.scaling() == Scaling::unit(channels);
+    match trained {
+        Scaling::PerPatch(_) => Ok((Patches::from_stored(data.stored().view(), Normalise::PerPatch)?, None)),
+        Scaling::Global(ranges) if ranges.len() != channels => Ok((data, None)),
+        _ if unit && trained == Scaling::unit(channels) => Ok((data, None)),
+        _ if unit => {
+            let note = format!("all values lie in 0…1: taken as scaled already, not as {}", spelt(&trained));
+            Ok((data, Some(note)))
+        }
+        _ => {
+            let stored = data.stored();
+            let outside = |(_, _, _, channel): (usize, usize, usize, usize), value: f64| {
+                let Range { low, high } = trained.range(0, channel);
+                // What a file in single precision loses does not count.
+                let slack = 1e-6 * (high - low);
+                value < low - slack || value > high + slack
+            };
+            let limited = stored.indexed_iter().filter(|(place, value)| outside(*place, **value)).count();
+            let share = 100.0 * limited as f64 / stored.len() as f64;
+            let note = format!("{share:.2} % of the values lie outside {} and are cut off", spelt(&trained));
+            Ok((Patches::new(trained.to_unit(stored.view()), trained)?, (limited > 0).then_some(note)))
+        }
     }
-    match scaling.scaling(data.len(), channels) {
-        Scaling::PerPatch(_) => Ok(Patches::from_stored(data.stored().view(), Normalise::PerPatch)?),
-        Scaling::Global(ranges) if ranges.len() != channels => Ok(data),
-        trained @ Scaling::Global(_) => Ok(Patches::new(trained.to_unit(data.stored().view()), trained)?),
-    }
+}
+
+/// The range a model was trained on, in words.
+fn spelt(trained: &Scaling) -> String {
+    let range = trained.range(0, 0);
+    format!("the {:.6} to {:.6} the model was trained on", range.low, range.high)
 }
 
 pub fn decode(args: &DecodeArgs) -> Result<()> {

@@ -14,6 +14,9 @@ use crate::analyze::{Analysis, column, lengths};
 /// Images along each side of the manifold.
 const SIDE: usize = 12;
 
+/// Principal components that get a map.
+pub const PCA_MAPS: usize = 2;
+
 /// Example patches beside their reconstructions.
 const EXAMPLES: usize = 10;
 
@@ -143,7 +146,7 @@ fn pca(analysis: &Analysis) -> Result<Vec<Figure>> {
     let figure = figures::components(components.view(), &ratio, "Principal components")?;
     let caption = figure.caption.clone();
     let mut drawn = vec![figure.named("pca_components", &caption)];
-    for name in pca_columns(&analysis.components).into_iter().take(2) {
+    for name in pca_columns(&analysis.components).into_iter().take(PCA_MAPS) {
         let style = MapStyle {
             name: format!("map_{name}"),
             title: format!("Principal component {}", name.trim_start_matches("pc")),

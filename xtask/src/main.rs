@@ -21,6 +21,9 @@ use args::{Cli, Command};
 /// Raised by Ctrl-C: long work stops after its current epoch and keeps what it has.
 static STOP: AtomicBool = AtomicBool::new(false);
 
+/// Whether there is work that [`STOP`] stops; all else ends at once.
+static TRAINING: AtomicBool = AtomicBool::new(false);
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -49,7 +52,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     }
     ctrlc::set_handler(|| {
-        if STOP.swap(true, Ordering::Relaxed) {
+        if !TRAINING.load(Ordering::Relaxed) || STOP.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
         eprintln!("stopping after this epoch; press Ctrl-C again to stop at once");

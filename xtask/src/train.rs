@@ -1,19 +1,25 @@
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
 use anyhow::{Context, Result, ensure};
 use dfdx::tensor::Cpu;
 use parsimon_core::Patches;
-use parsimon_ivae::{Config, Ivae, Noise, Params, Prior, Training, load_config};
+use parsimon_ivae::{Config, Ivae, Noise, Params, Prior, load_config};
 use parsimon_train::{Bar, Fitted, Options, State, load_checkpoint, save_checkpoint, write_history};
 
-use crate::STOP;
 use crate::args::{ModelArg, TrainArgs, TrainingArgs};
 use crate::figures;
 use crate::output::Output;
+use crate::{STOP, TRAINING};
 
 /// Epochs between two checkpoints.
 const CHECKPOINT_EVERY: usize = 10;
 
 /// Subdirectory of a run that holds the checkpoint, apart from the results of an earlier, finished training.
 const CHECKPOINT: &str = "checkpoint";
+
+/// Where the checkpoint of an earlier training waits for the end of a new one.
+const EARLIER: &str = "checkpoint.earlier";
 
 /// A trained model, and what its run directory will hold.
 pub struct Trained {
@@ -60,12 +66,18 @@ pub fn fit(data: &Patches, params: &Params, options: Options, run: &Output, resu
     let device = Cpu::default();
     let config = Config::new(params, &options, data.scaling());
     let state = if resume { Some(resumed(&device, &config, run)?) } else { None };
-    let checkpoint = run.sub(CHECKPOINT)?;
-    let save = |state: &State<Ivae<Cpu>>| -> Result<()> {
+    let checkpoint = run.sub(CHECKPOINT);
+    let earlier = Earlier { checkpoint: checkpoint.folder().to_owned(), aside: run.path(EARLIER) };
+    let mut fresh = !resume;
+    let mut save = |state: &State<Ivae<Cpu>>| -> Result<()> {
+        if std::mem::take(&mut fresh) {
+            earlier.set_aside()?;
+        }
         checkpoint.write("config.toml", config.toml()?.as_bytes())?;
         Ok(save_checkpoint(state, checkpoint.folder())?)
     };
     let bar = Bar::new("training", &STOP);
+    TRAINING.store(true, Ordering::Relaxed);
     let mut failure = None;
     let fitted = parsimon_ivae::train(&device, params, data, &options, state, |progress| {
         let flow = bar.show(progress);
@@ -76,11 +88,51 @@ pub fn fit(data: &Patches, params: &Params, options: Options, run: &Output, resu
             return std::ops::ControlFlow::Break(());
         }
         flow
-    })?;
+    });
     drop(bar);
-    match failure {
+    TRAINING.store(false, Ordering::Relaxed);
+    let fitted = match failure {
         Some(error) => Err(error.context("the checkpoint could not be written")),
-        None => Ok(Trained { fitted, options }),
+        None => fitted.map_err(Into::into),
+    };
+    if !resume {
+        if fitted.is_ok() { earlier.remove() } else { earlier.put_back() }?;
+    }
+    Ok(Trained { fitted: fitted?, options })
+}
+
+/// The checkpoint of an earlier training, which is given up only when a new one has come to its end.
+struct Earlier {
+    checkpoint: PathBuf,
+    aside: PathBuf,
+}
+
+impl Earlier {
+    fn set_aside(&self) -> Result<()> {
+        if self.checkpoint.exists() {
+            self.remove()?;
+            std::fs::rename(&self.checkpoint, &self.aside).with_context(|| self.wrong())?;
+        }
+        Ok(())
+    }
+
+    fn put_back(&self) -> Result<()> {
+        if self.aside.exists() {
+            std::fs::remove_dir_all(&self.checkpoint).with_context(|| self.wrong())?;
+            std::fs::rename(&self.aside, &self.checkpoint).with_context(|| self.wrong())?;
+        }
+        Ok(())
+    }
+
+    fn remove(&self) -> Result<()> {
+        if self.aside.exists() {
+            std::fs::remove_dir_all(&self.aside).with_context(|| self.wrong())?;
+        }
+        Ok(())
+    }
+
+    fn wrong(&self) -> String {
+        format!("{}: cannot replace the checkpoint of an earlier training", self.checkpoint.display())
     }
 }
 
@@ -92,7 +144,7 @@ fn resumed(device: &Cpu, config: &Config, run: &Output) -> Result<State<Ivae<Cpu
     ensure!(now.patience.is_none(), "{folder}: a checkpoint does not hold the best model, which --patience needs");
     ensure!(then.params == config.params, "{folder}: its model has other parameters; give the same to resume");
     ensure!(then.scaling == config.scaling, "{folder}: it was trained on data of another scaling");
-    let same = Training { epochs: now.epochs, ..then.training.clone() };
+    let same = Options { epochs: now.epochs, ..then.training.clone() };
     ensure!(
         same == *now,
         "{folder}: it was trained with {:?}; give the same to resume, but for the epochs",
@@ -144,7 +196,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     let params = params(&args.training, data.shape(), Noise::Bernoulli, Prior::default().angle);
     let options = options(&args.training, data.len(), 60, 100, 1);
     let trained = fit(&data, &params, options, &run, args.resume)?;
-    trained.write(&data, &run)?;
+    run.all_or_none(|run| trained.write(&data, run))?;
     println!("{}", trained.summary());
     println!("wrote {}", run.folder().display());
     Ok(())

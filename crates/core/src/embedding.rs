@@ -113,6 +113,20 @@ impl Embedding {
         }
         Ok(out)
     }
+
+    /// All means as coordinates in which distances mean something, N×D: a column as it is, but `angle` as a point on the
+    /// circle, cos and sin, where angles go beyond a quarter turn and their ends meet.
+    pub fn features(&self) -> Array2<f32> {
+        let mut columns: Vec<Array1<f32>> = Vec::new();
+        for Column { name, mean, .. } in &self.columns {
+            if name == "angle" && mean.iter().any(|a| a.abs() > std::f32::consts::FRAC_PI_2) {
+                columns.extend([mean.mapv(f32::cos), mean.mapv(f32::sin)]);
+            } else {
+                columns.push(mean.clone());
+            }
+        }
+        Array2::from_shape_fn((self.len, columns.len()), |(row, column)| columns[column][row])
+    }
 }
 
 #[cfg(test)]
@@ -133,5 +147,19 @@ mod tests {
         assert_eq!(e.matrix(&["z1", "angle"]).unwrap(), array![[2.0, 0.0], [3.0, 1.0]]);
         assert!(e.matrix(&["z9"]).unwrap_err().to_string().contains("angle, z1"));
         assert!(e.set_class(array![1]).is_err());
+    }
+
+    #[test]
+    fn angles_that_go_round_become_points_on_a_circle() {
+        let with_angles = |angles: Array1<f32>| {
+            let mut e = Embedding::new(2);
+            e.push("angle", angles, None).unwrap();
+            e.push("z1", array![5.0, 6.0], None).unwrap();
+            e.features()
+        };
+        assert_eq!(with_angles(array![-0.5, 1.0]), array![[-0.5, 5.0], [1.0, 6.0]]);
+        let round = with_angles(array![3.1, -3.1]);
+        assert_eq!(round.dim(), (2, 3));
+        assert!((&round.row(0) - &round.row(1)).mapv(f32::abs)[0] < 1e-6, "both ends of the circle have one cosine");
     }
 }

@@ -12,4 +12,4 @@ pub use error::{Error, Result};
 pub use model::Ivae;
 pub use params::{Invariances, Noise, Params, Prior};
 pub use represent::{IvaeEstimator, train};
-pub use run::{Config, ScalingConfig, Training, load_config};
+pub use run::{Config, ScalingConfig, load_config};

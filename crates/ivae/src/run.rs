@@ -21,44 +21,9 @@ pub struct Config {
     /// Parameters of the model.
     pub params: Params,
     /// Options of its training.
-    pub training: Training,
+    pub training: Options,
     /// Scaling of the data.
     pub scaling: ScalingConfig,
-}
-
-/// [`Options`] as the file has them.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Training {
-    /// Epochs asked for.
-    pub epochs: usize,
-    /// Rows of a step.
-    pub batch: usize,
-    /// Step size.
-    pub learning_rate: f32,
-    /// Seed.
-    pub seed: u64,
-    /// Share held out.
-    pub holdout: f64,
-    /// Patience of the early stop.
-    pub patience: Option<usize>,
-    /// Number of starts.
-    pub starts: usize,
-    /// Epochs of each start.
-    pub start_epochs: usize,
-}
-
-impl From<&Options> for Training {
-    fn from(o: &Options) -> Self {
-        let Options { epochs, batch, learning_rate, seed, holdout, patience, starts, start_epochs } = *o;
-        Self { epochs, batch, learning_rate, seed, holdout, patience, starts, start_epochs }
-    }
-}
-
-impl From<&Training> for Options {
-    fn from(t: &Training) -> Self {
-        let Training { epochs, batch, learning_rate, seed, holdout, patience, starts, start_epochs } = *t;
-        Self { epochs, batch, learning_rate, seed, holdout, patience, starts, start_epochs }
-    }
 }
 
 /// [`Scaling`] as the file has it.
@@ -107,7 +72,7 @@ impl Config {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             model: "ivae".to_owned(),
             params: params.clone(),
-            training: training.into(),
+            training: training.clone(),
             scaling: scaling.into(),
         }
     }

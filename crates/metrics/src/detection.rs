@@ -1,8 +1,10 @@
 use std::collections::BTreeMap;
 
 use kiddo::{ImmutableKdTree, SquaredEuclidean};
+use ndarray::{Array1, ArrayView1};
 use parsimon_core::{Site, Sites};
 
+use crate::error::same_shape;
 use crate::{Error, Result};
 
 /// A found site and the true site it belongs to.
@@ -115,6 +117,31 @@ pub fn detection_scores(
     })
 }
 
+/// The label of each found site: that of the true site it belongs to by [`match_sites`], −1 if it belongs to none.
+///
+/// # Shapes
+/// `labels` one per true site; the result one per found site.
+///
+/// # Errors
+/// If there is not one label per true site, or the tolerance is not a finite number above 0.
+pub fn labels_of_matches(
+    found: &Sites,
+    truth: &Sites,
+    labels: ArrayView1<'_, i64>,
+    tolerance: f64,
+) -> Result<Array1<i64>> {
+    same_shape("labels", &[labels.len()], &[truth.len()])?;
+    let mut known = Array1::from_elem(found.len(), -1);
+    match_sites(found, truth, tolerance)?.iter().for_each(|m| known[m.found] = labels[m.truth]);
+    Ok(known)
+}
+
+/// Whether a site of an image of this shape (rows, columns) is `margin` pixels or more inside its outermost pixels.
+pub fn away_from_edges((rows, columns): (usize, usize), margin: f64) -> impl Fn(&Site) -> bool {
+    let inside = move |v: f64, n: usize| v >= margin && v <= n as f64 - 1.0 - margin;
+    move |site| inside(site.y, rows) && inside(site.x, columns)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,6 +191,19 @@ mod tests {
         let found = sites(&[(0, 9.9, 20.0), (0, 10.1, 40.0), (0, 3.0, 3.0)]);
         let scores = detection_scores(&found, &truth, 1.0, |s| s.y >= 10.0).unwrap();
         assert_eq!((scores.hits, scores.spurious, scores.missed), (1, 0, 0));
+    }
+
+    #[test]
+    fn labels_come_from_the_true_site() {
+        let truth = sites(&[(0, 1.0, 1.0), (0, 1.0, 9.0)]);
+        let found = sites(&[(0, 1.0, 9.2), (0, 5.0, 5.0), (0, 1.1, 1.0)]);
+        let labels = |labels: &[i64]| labels_of_matches(&found, &truth, ArrayView1::from(labels), 1.0);
+        assert_eq!(labels(&[4, 7]).unwrap().to_vec(), [7, -1, 4]);
+        assert!(matches!(labels(&[4]), Err(Error::Shape { .. })));
+        let inside = away_from_edges((12, 10), 2.0);
+        let here: Vec<bool> =
+            sites(&[(0, 2.0, 2.0), (0, 9.0, 7.0), (0, 9.1, 7.0), (0, 5.0, 1.9)]).iter().map(inside).collect();
+        assert_eq!(here, [true, true, false, false]);
     }
 
     #[test]

@@ -8,8 +8,8 @@ mod partitions;
 mod reconstruction;
 
 pub use angles::{AngleScore, ClassAngle, circular_correlation};
-pub use detection::{DetectionScores, SiteMatch, detection_scores, match_sites};
+pub use detection::{DetectionScores, SiteMatch, away_from_edges, detection_scores, labels_of_matches, match_sites};
 pub use error::{Error, Result};
-pub use neighbours::{NearestNeighbours, held_out_accuracy, nearest_neighbour_accuracy};
+pub use neighbours::{NearestNeighbours, accuracy_within, held_out_accuracy, nearest_neighbour_accuracy};
 pub use partitions::adjusted_rand_index;
 pub use reconstruction::{reconstruction_error, reconstruction_errors};

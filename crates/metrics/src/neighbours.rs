@@ -189,6 +189,25 @@ pub fn nearest_neighbour_accuracy(points: ArrayView2<'_, f32>, labels: ArrayView
     Ok(right.count() as f64 / known as f64)
 }
 
+/// [`nearest_neighbour_accuracy`] of only those rows whose `group` is `of`, such as the domains within one sublattice.
+///
+/// # Shapes
+/// `points` N×D, `labels` and `group` N.
+///
+/// # Errors
+/// As [`nearest_neighbour_accuracy`].
+pub fn accuracy_within(
+    points: ArrayView2<'_, f32>,
+    labels: ArrayView1<'_, i64>,
+    (group, of): (ArrayView1<'_, i64>, i64),
+    k: usize,
+) -> Result<f64> {
+    same_shape("group", &[group.len()], &[points.nrows()])?;
+    same_shape("labels", &[labels.len()], &[points.nrows()])?;
+    let rows: Vec<usize> = (0..group.len()).filter(|&row| group[row] == of).collect();
+    nearest_neighbour_accuracy(points.select(Axis(0), &rows).view(), labels.select(Axis(0), &rows).view(), k)
+}
+
 /// Fraction of test rows whose class is the commonest of their k nearest training rows.
 ///
 /// Columns are standardised over the known training rows; rows with label −1 are left out of both.

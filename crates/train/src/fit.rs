@@ -51,7 +51,7 @@ pub struct Fitted<M> {
     pub state: State<M>,
     /// Epoch of the model returned, from 1.
     pub epoch: usize,
-    /// Held-out loss of every start when the choice was made; empty with one start.
+    /// Held-out loss of every start when the choice was made, infinite if it diverged; empty with one start.
     pub starts: Vec<f32>,
     /// Whether the observer stopped it.
     pub interrupted: bool,
@@ -115,7 +115,8 @@ pub fn evaluate<D: Compute, M: Model<D>>(model: &M, data: &M::Data, rows: &[usiz
 /// unfinished choice between starts.
 ///
 /// # Errors
-/// If an option is outside its range, there are fewer rows than a batch, or the loss stops being finite.
+/// If an option is outside its range, there are fewer rows than a batch, or the loss stops being finite in the only
+/// start, in all of them, or after the choice.
 pub fn fit<D: Compute, M: Model<D>>(
     mut make: impl FnMut(&mut ChaCha8Rng) -> Result<M>,
     data: &M::Data,
@@ -127,7 +128,7 @@ pub fn fit<D: Compute, M: Model<D>>(
     let split = options.check(rows)?;
     let first_epochs = if options.starts > 1 { options.start_epochs } else { 0 };
     let total = options.starts * first_epochs + options.epochs - first_epochs;
-    let (mut done, mut losses, mut interrupted) = (0, Vec::new(), false);
+    let (mut done, mut losses, mut interrupted, mut diverged) = (0, Vec::new(), false, None);
     let mut state = resume;
     if let Some(state) = &state {
         done = state.history.len() + (options.starts - 1) * first_epochs;
@@ -139,7 +140,17 @@ pub fn fit<D: Compute, M: Model<D>>(
             let mut candidate = State { model, adam, history: Vec::new(), start };
             while candidate.history.len() < first_epochs && !interrupted {
                 let so_far = candidate.history.last().map_or(spent, |e| e.seconds);
-                epoch(&mut candidate, data, &split, options, so_far)?;
+                match epoch(&mut candidate, data, &split, options, so_far) {
+                    Ok(()) => {}
+                    Err(error @ Error::NotFinite { .. }) => {
+                        // One start that diverges is no reason to lose the others.
+                        done += first_epochs - candidate.history.len();
+                        losses.push(f32::INFINITY);
+                        diverged.get_or_insert(error);
+                        continue 'starts;
+                    }
+                    Err(error) => return Err(error),
+                }
                 done += 1;
                 interrupted = observe(&Progress { state: &candidate, done, total }).is_break();
             }
@@ -161,7 +172,8 @@ pub fn fit<D: Compute, M: Model<D>>(
         }
     }
     let Some(mut state) = state else {
-        return Err(Error::Parameter { what: "starts", value: "0".into(), accepted: "whole numbers from 1" });
+        let none = || Error::Parameter { what: "starts", value: "0".into(), accepted: "whole numbers from 1" };
+        return Err(diverged.unwrap_or_else(none));
     };
     let mut best: Option<(State<M>, f32)> = None;
     while state.history.len() < options.epochs && !interrupted {

@@ -1,7 +1,9 @@
+use serde::{Deserialize, Serialize};
+
 use crate::{Error, Result};
 
 /// How to train.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Options {
     /// Passes over the training rows; 1 and more, default 60.
     pub epochs: usize,

@@ -1,0 +1,93 @@
+//! The gradient of the whole −ELBO, from the data through sampling to every weight, against differences of its value.
+
+use dfdx::tensor::Cpu;
+use dfdx::tensor_ops::Backward;
+use parsimon_core::Patches;
+use parsimon_ivae::{Ivae, Noise, Params};
+use parsimon_nets::{Parameters, weights};
+use parsimon_train::Model;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::objects::{Spread, objects};
+
+const ROWS: [usize; 7] = [0, 1, 2, 3, 4, 5, 6];
+
+/// The same draws every time.
+fn noise() -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(5)
+}
+
+/// −ELBO after a step along `direction`, a vector for each parameter.
+fn loss(model: &Ivae<Cpu>, data: &Patches, direction: &weights::Arrays, step: f32) -> f64 {
+    let mut arrays = weights::collect(model);
+    for (name, (_, values)) in &mut arrays {
+        values.iter_mut().zip(&direction[name].1).for_each(|(w, d)| *w += step * d);
+    }
+    let mut moved = model.clone();
+    weights::restore(&mut moved, &arrays).unwrap();
+    moved.evaluate(data, &ROWS, &mut noise()).unwrap().loss.into()
+}
+
+fn gradient(model: &Ivae<Cpu>, data: &Patches) -> weights::Arrays {
+    let (loss, _) = model.loss(data, &ROWS, &mut noise()).unwrap();
+    let mut gradients = loss.backward();
+    let mut found = weights::collect(model);
+    model.visit("", &mut |name, parameter| {
+        gradients.get_or_alloc_mut(parameter).unwrap();
+        found.get_mut(&name).unwrap().1 = gradients.get(parameter).as_vec();
+    });
+    found
+}
+
+fn dot(a: &weights::Arrays, b: &weights::Arrays) -> f64 {
+    let product =
+        |name: &String| a[name].1.iter().zip(&b[name].1).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>();
+    a.keys().map(product).sum()
+}
+
+/// `direction` with all but one parameter set to zero, of length 1.
+fn only(direction: &weights::Arrays, name: &str) -> weights::Arrays {
+    let norm = direction[name].1.iter().map(|v| v * v).sum::<f32>().sqrt();
+    let mut kept = direction.clone();
+    for (other, (_, values)) in &mut kept {
+        values.iter_mut().for_each(|v| *v = if other == name && norm > 0.0 { *v / norm } else { 0.0 });
+    }
+    kept
+}
+
+#[test]
+fn the_whole_objective_has_the_gradient_of_its_value() {
+    for invariances in ["none", "r,t,s"] {
+        for (noise, channels) in [(Noise::Bernoulli, 2), (Noise::Gaussian(0.2), 1), (Noise::GaussianLearned, 2)] {
+            let base = Params::new((7, 7, channels));
+            let invariances = invariances.parse().unwrap();
+            let params = Params { invariances, noise, beta: 1.7, hidden: vec![9, 6], ..base };
+            let data = objects(ROWS.len(), 7, channels, Spread { angle: 0.5, shift: 0.1, scale: 0.1 }, 3).patches;
+            let mut rng = ChaCha8Rng::seed_from_u64(1);
+            let model = Ivae::new(&Cpu::default(), &params, &mut rng).unwrap();
+            let gradient = gradient(&model, &data);
+            let mut random = gradient.clone();
+            random.values_mut().flat_map(|(_, v)| v).for_each(|v| *v = rng.gen_range(-1.0..1.0));
+            for name in gradient.keys() {
+                // Along the gradient a wrong size shows, along a random direction a missing part.
+                for direction in [only(&gradient, name), only(&random, name)] {
+                    let expected = dot(&gradient, &direction);
+                    let step = 2e-3;
+                    let central = |h: f32| {
+                        let rise = loss(&model, &data, &direction, h) - loss(&model, &data, &direction, -h);
+                        rise / f64::from(2.0 * h)
+                    };
+                    // Without the error of second order in the step.
+                    let found = (4.0 * central(step) - central(2.0 * step)) / 3.0;
+                    let tolerance = 0.01 * dot(&gradient, &only(&gradient, name)).abs() + 0.02;
+                    assert!(
+                        (found - expected).abs() < tolerance,
+                        "{} {noise:?}, {name}: slope {found}, gradient {expected}",
+                        params.invariances
+                    );
+                }
+            }
+        }
+    }
+}
