@@ -4,9 +4,9 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use ndarray::Array1;
 use parsimon_baselines::{Pca, PcaModel};
-use parsimon_core::{Embed, Embedding, Image, Normalise, Scene, Sites};
+use parsimon_core::{Axis, Embed, Embedding, Image, Normalise, Scene, Site, Sites};
 use parsimon_datasets::{PerovskiteParams, perovskite};
-use parsimon_detect::{Detection, Method, Polarity, detect};
+use parsimon_detect::{Detection, Method, Polarity, detect, flattened};
 use parsimon_io::{read_frame, read_image, read_raw, with_pixel_size, write_sites_csv};
 use parsimon_ivae::Noise;
 use parsimon_patch::{Cut, cut};
@@ -50,7 +50,7 @@ pub fn run(args: &AnalyzeArgs) -> Result<()> {
     }
     let mut detection = detect(&image, &detection_params(args)).with_context(|| title.clone())?;
     if let Some(frame) = args.frame {
-        let of_frame = detection.sites.iter().map(|s| parsimon_core::Site { frame, ..*s });
+        let of_frame = detection.sites.iter().map(|s| Site { frame, ..*s });
         detection.sites = Sites::new(of_frame.collect())?;
     }
     println!("{}", found(&detection));
@@ -62,7 +62,9 @@ pub fn run(args: &AnalyzeArgs) -> Result<()> {
         NormaliseArg::Patch => Normalise::PerPatch,
     };
     let cutting = parsimon_patch::Params { window: args.window, normalise };
-    let cut = cut(std::slice::from_ref(&image), &detection.sites, &cutting).with_context(|| title.clone())?;
+    let flat = if args.flatten { Some(flattened(&image, flat_sigma(&detection))?) } else { None };
+    let source = flat.as_ref().unwrap_or(&image);
+    let cut = cut(std::slice::from_ref(source), &detection.sites, &cutting).with_context(|| title.clone())?;
     println!("{}", patches(&cut));
 
     let data = &cut.patches;
@@ -145,6 +147,13 @@ fn detection_params(args: &AnalyzeArgs) -> parsimon_detect::Params {
     }
 }
 
+/// Width of the Gaussian whose blur `--flatten` takes away: twice what detection removes, so that the contrast between
+/// neighbouring atoms stays.
+fn flat_sigma(detection: &Detection) -> f64 {
+    let used = &detection.used;
+    if used.background > 0.0 { 2.0 * used.background } else { 8.0 * used.sigma.1 }
+}
+
 /// What detection came to, in a line.
 pub fn found(detection: &Detection) -> String {
     let polarity = if detection.used.polarity == Polarity::Dark { "dark" } else { "bright" };
@@ -190,11 +199,11 @@ fn write(analysis: &Analysis, out: &Output) -> Result<()> {
     out.latents("pca.npz", &analysis.components)?;
     let mut extra: Vec<(String, Vec<f64>)> = Vec::new();
     let (y, x) = (analysis.image.y(), analysis.image.x());
-    if let (Some(y_step), Some(x_step)) = (y.nanometres(), x.nanometres()) {
-        // From the origin the file gives, in nm whatever its unit.
-        let (y_unit, x_unit) = (y_step / y.scale.abs(), x_step / x.scale.abs());
-        extra.push(("y_nm".into(), analysis.sites.iter().map(|s| y.value(s.y) * y_unit).collect()));
-        extra.push(("x_nm".into(), analysis.sites.iter().map(|s| x.value(s.x) * x_unit).collect()));
+    let places = |axis: &Axis, of: fn(&Site) -> f64| -> Option<Vec<f64>> {
+        analysis.sites.iter().map(|site| axis.nanometres_at(of(site))).collect()
+    };
+    if let (Some(y), Some(x)) = (places(y, |s| s.y), places(x, |s| s.x)) {
+        extra.extend([("y_nm".to_owned(), y), ("x_nm".to_owned(), x)]);
     }
     if let Some((class, _)) = &analysis.class {
         extra.push(("class".into(), class.iter().map(|&c| c as f64).collect()));

@@ -132,6 +132,9 @@ pub struct AnalyzeArgs {
     /// Side of a patch in pixels [default: from the lattice spacing]
     #[arg(long)]
     pub window: Option<usize>,
+    /// Cut patches from the image less its slow background, such as the tilt of a scanned surface
+    #[arg(long)]
+    pub flatten: bool,
     /// How patches are brought to the range 0 to 1
     #[arg(long, value_enum, default_value_t = NormaliseArg::Global)]
     pub normalise: NormaliseArg,

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use ndarray::{Array2, Array4};
-use parsimon_core::Image;
+use ndarray::{Array1, Array2, Array3, Array4};
+use parsimon_core::{Image, Normalise};
 use tempfile::TempDir;
 
 fn xtask(words: &[&str]) -> Output {
@@ -146,6 +146,110 @@ fn a_failed_analysis_leaves_the_earlier_one_whole() {
 }
 
 #[test]
+fn a_training_that_fails_gives_the_earlier_checkpoint_back() {
+    let bench = Bench::new();
+    let (data, out) = (bench.data("bars.npy", bars(120)), bench.path("run"));
+    let words = ["train", "ivae", &data, "--out", &out, "--hidden", "16", "--batch", "20"];
+    run(&with(&words, &["--epochs", "2"]));
+    let before = contents(Path::new(&out));
+    // Diverges only after the first checkpoint, at epoch 10, was written.
+    let wild = ["--lr", "3e2", "--epochs", "400", "--likelihood", "gaussian=1e-9", "--invariances", "none"];
+    refused(&with(&words, &wild), &["lower the learning rate"]);
+    assert_eq!(before, contents(Path::new(&out)));
+    run(&with(&words, &["--epochs", "3", "--resume"]));
+}
+
+#[test]
+fn failed_commands_leave_no_folder_behind() {
+    let bench = Bench::new();
+    let out = bench.path("new/folder");
+    refused(&["analyze", &bench.path("absent.dm3"), "--out", &out], &["absent.dm3"]);
+    refused(&["analyze", &bench.atoms(), "--out", &out, "--window", "400"], &["400"]);
+    refused(&["train", "ivae", &bench.data("d.npy", bars(60)), "--out", &out, "--epochs", "0"], &["epochs"]);
+    assert!(!Path::new(&bench.path("new")).exists());
+}
+
+#[test]
+fn maps_of_an_earlier_analysis_go_and_places_in_nm_and_the_frame_are_kept() {
+    let bench = Bench::new();
+    let out = bench.path("out");
+    let movie = Array3::from_shape_fn((3, 150, 150), |(frame, y, x)| atoms()[[y, x]] * (1.0 + frame as f64));
+    let file = bench.path("movie.npy");
+    parsimon_io::write_npy(Path::new(&file), movie.mapv(|v| v as f32).view().into_dyn()).unwrap();
+    refused(&["analyze", &file, "--out", &out], &["movie.npy", "frame"]);
+    let words = ["analyze", &file, "--out", &out, "--frame", "2", "--pixel", "20pm"];
+    run(&with(&with(&words, &["--latent", "3"]), &QUICK));
+    let map = |name: &str| Path::new(&out).join("figures").join(name).exists();
+    assert!(map("map_z3.png") && map("map_angle.png"));
+    run(&with(&with(&words, &["--invariances", "t"]), &QUICK));
+    assert!(!map("map_z3.png") && !map("map_angle.png") && map("map_z1.png") && map("map_pc2.png"));
+    let (sites, columns) = parsimon_io::read_sites_csv(&Path::new(&out).join("sites.csv")).unwrap();
+    assert!(sites.len() >= 81 && sites.iter().all(|s| s.frame == 2), "{} sites", sites.len());
+    let x_nm = &columns.iter().find(|(name, _)| name == "x_nm").unwrap().1;
+    assert!(sites.iter().zip(x_nm).all(|(site, nm)| (site.x * 0.02 - nm).abs() < 1e-9));
+}
+
+#[test]
+fn a_tilted_surface_is_flattened_for_the_patches() {
+    let bench = Bench::new();
+    let tilted = Array2::from_shape_fn((150, 150), |(y, x)| atoms()[[y, x]] + 20.0 * (x as f64) + 7.0 * (y as f64));
+    let file = bench.save("tilted.npy", tilted);
+    // How much of the first principal component the place along x explains.
+    let tilt = |more: &[&str]| -> f64 {
+        let out = bench.path("out");
+        run(&with(&with(&["analyze", &file, "--out", &out], more), &QUICK));
+        let (sites, _) = parsimon_io::read_sites_csv(&Path::new(&out).join("sites.csv")).unwrap();
+        assert!(sites.len() >= 81, "{} sites", sites.len());
+        let pc1 = read(&format!("{out}/pca.npz")).get("pc1").unwrap().mean.mapv(f64::from);
+        let x: Array1<f64> = sites.iter().map(|s| s.x).collect();
+        let (a, b) = (&x - x.mean().unwrap(), &pc1 - pc1.mean().unwrap());
+        (&a * &b).sum().abs() / ((&a * &a).sum() * (&b * &b).sum()).sqrt()
+    };
+    let (before, after) = (tilt(&[]), tilt(&["--flatten"]));
+    assert!(before > 0.9 && after < 0.3, "{before} {after}");
+}
+
+#[test]
+fn encode_brings_data_to_the_scale_of_the_training() {
+    let bench = Bench::new();
+    let out = bench.path("out");
+    let file = bench.atoms();
+    let window = ["--window", "11"];
+    // Patches cut by hand about each site that was kept, in the units of the image.
+    let stored = |name: &str, factor: f32| -> String {
+        let (sites, _) = parsimon_io::read_sites_csv(&Path::new(&out).join("sites.csv")).unwrap();
+        let image = Image::new(atoms().mapv(|v| f64::from(v as f32))).unwrap();
+        let params = parsimon_patch::Params { window: Some(11), normalise: Normalise::Global };
+        let cut = parsimon_patch::cut(&[image], &sites, &params).unwrap();
+        assert_eq!(cut.kept.len(), sites.len());
+        bench.data(name, cut.patches.stored().mapv(|v| v as f32 * factor))
+    };
+    let encode = |data: &str| -> (String, parsimon_core::Embedding) {
+        let latents = bench.path("latents.npz");
+        (run(&["encode", &format!("{out}/run"), data, "--out", &latents]), read(&latents))
+    };
+    let apart = |a: &parsimon_core::Embedding, b: &parsimon_core::Embedding| {
+        a.columns().iter().zip(b.columns()).map(|(a, b)| (&a.mean - &b.mean).mapv(f32::abs).sum()).fold(0.0, f32::max)
+            / a.len() as f32
+    };
+    run(&with(&with(&["analyze", &file, "--out", &out], &window), &QUICK));
+    let trained = read(&format!("{out}/latents.npz"));
+    let (said, again) = encode(&stored("patches.npy", 1.0));
+    assert!(apart(&trained, &again) < 1e-3 && !said.contains("cut off"), "{said}");
+    let (said, _) = encode(&stored("brighter.npy", 3.0));
+    assert!(said.contains("are cut off"), "{said}");
+    let (said, _) = encode(&stored("faint.npy", 1e-3));
+    assert!(said.contains("taken as scaled already"), "{said}");
+
+    run(&with(&with(&["analyze", &file, "--out", &out, "--normalise", "patch"], &window), &QUICK));
+    let trained = read(&format!("{out}/latents.npz"));
+    for (name, factor) in [("patches.npy", 1.0), ("brighter.npy", 3.0), ("faint.npy", 1e-3)] {
+        let (said, again) = encode(&stored(name, factor));
+        assert!(apart(&trained, &again) < 1e-2 && !said.contains("note"), "{name}: {} {said}", apart(&trained, &again));
+    }
+}
+
+#[test]
 fn damaged_and_missing_files_are_named() {
     let bench = Bench::new();
     let out = bench.path("out");
@@ -276,7 +380,7 @@ fn encode_and_decode_agree_with_the_run() {
         let (a, b) = (&column.mean, &second.get(&column.name).unwrap().mean);
         let spread = a.std(0.0);
         let off = (a - b).mapv(|d| d * d).mean().unwrap().sqrt();
-        assert!(off < 0.25 * spread + 0.05, "{}: {off} off, spread {spread}", column.name);
+        assert!(off < 0.4 * spread + 0.01, "{}: {off} off, spread {spread}", column.name);
     }
 
     let other = bench.data("other.npy", Array4::zeros((5, 8, 10, 1)));

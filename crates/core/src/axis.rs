@@ -41,7 +41,16 @@ impl Axis {
 
     /// Size of one step in nanometres, if the unit is a length.
     pub fn nanometres(&self) -> Option<f64> {
-        let factor = match self.unit.as_str() {
+        Some((self.scale * self.nanometres_per_unit()?).abs())
+    }
+
+    /// Value at a (fractional) index in nanometres, origin included, if the unit is a length.
+    pub fn nanometres_at(&self, index: f64) -> Option<f64> {
+        Some(self.value(index) * self.nanometres_per_unit()?)
+    }
+
+    fn nanometres_per_unit(&self) -> Option<f64> {
+        Some(match self.unit.as_str() {
             "pm" => 1e-3,
             "\u{c5}" | "\u{212b}" | "A" | "angstrom" | "Angstrom" => 0.1,
             "nm" | "nanometer" | "nanometre" => 1.0,
@@ -49,8 +58,7 @@ impl Axis {
             "mm" => 1e6,
             "m" => 1e9,
             _ => return None,
-        };
-        Some((self.scale * factor).abs())
+        })
     }
 }
 
@@ -65,6 +73,13 @@ mod tests {
             assert!((step - 0.0125).abs() < 1e-12, "{unit}: {step}");
         }
         assert_eq!(Axis::new("e", 1.0, 0.0, "eV").nanometres(), None);
+    }
+
+    #[test]
+    fn places_in_nanometres_count_from_the_origin() {
+        let axis = Axis::new("y", -2.0, 100.0, "pm");
+        assert!((axis.nanometres_at(10.0).unwrap() - 0.08).abs() < 1e-12);
+        assert_eq!(Axis::uncalibrated("y").nanometres_at(10.0), None);
     }
 
     #[test]

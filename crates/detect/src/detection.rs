@@ -3,7 +3,7 @@ use parsimon_core::{BoxError, Detect, Image, Refinement, Site, Sites};
 
 use crate::filter::{background, gaussian, gaussian_noise, log_noise, log_response};
 use crate::lattice::{Structure, structure};
-use crate::neighbours::median;
+use crate::neighbours::{median, sample};
 use crate::params::SMALLEST_SIGMA;
 use crate::peaks::{Candidate, maxima, scale_space, sub_pixel, suppress};
 use crate::polarity::polarity;
@@ -281,8 +281,7 @@ impl Stack {
 
 /// Robust standard deviation: 1.4826 × the median absolute value of a sample.
 fn spread(values: ArrayView2<'_, f32>) -> f64 {
-    let stride = (values.len() / 50_000) | 1;
-    1.4826 * median(values.iter().step_by(stride).map(|v| f64::from(v.abs())).collect()).unwrap_or(0.0)
+    1.4826 * median(sample(values, 50_000).map(|v| f64::from(v.abs())).collect()).unwrap_or(0.0)
 }
 
 /// Height at share `share` of the candidates, which come highest first.

@@ -7,7 +7,7 @@ use rustfft::FftPlanner;
 use rustfft::num_complex::Complex;
 
 use crate::filter::background;
-use crate::neighbours::median;
+use crate::neighbours::{median, sample};
 use crate::work::Work;
 
 /// Atom size and spacing as the image shows them, before any site is found.
@@ -191,11 +191,9 @@ fn vertex(values: &Array2<f64>, i: usize, j: usize, di: usize, dj: usize) -> f64
 /// Limits values to four robust standard deviations about the median, so that a few bright spots do not drown the
 /// lattice; `None` if the image is constant.
 fn clip(image: &mut Array2<f32>) -> Option<()> {
-    // An odd step does not walk down the columns of an image whose width is a round number.
-    let stride = (image.len() / 20_000) | 1;
-    let sample: Vec<f64> = image.iter().step_by(stride).map(|&v| f64::from(v)).collect();
-    let middle = median(sample.clone())?;
-    let spread = median(sample.iter().map(|v| (v - middle).abs()).collect())?;
+    let some: Vec<f64> = sample(image.view(), 20_000).map(f64::from).collect();
+    let middle = median(some.clone())?;
+    let spread = median(some.iter().map(|v| (v - middle).abs()).collect())?;
     if spread > 0.0 {
         let (middle, limit) = (middle as f32, (4.0 * 1.4826 * spread) as f32);
         image.mapv_inplace(|v| (v - middle).clamp(-limit, limit));

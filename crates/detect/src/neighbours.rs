@@ -1,6 +1,7 @@
 use std::num::NonZero;
 
 use kiddo::{ImmutableKdTree, SquaredEuclidean};
+use ndarray::ArrayView2;
 use parsimon_core::Sites;
 
 /// Points of a plane, arranged for neighbour queries.
@@ -54,10 +55,42 @@ pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
     if values.is_empty() { None } else { Some(*values.select_nth_unstable_by(middle, f64::total_cmp).1) }
 }
 
+/// About `n` of the values, evenly spread. The step and the width of a row have no common divisor, so that the sample
+/// does not walk down a few columns.
+pub(crate) fn sample<T: Copy>(values: ArrayView2<'_, T>, n: usize) -> impl Iterator<Item = T> {
+    let divide = |a: usize, b: usize| -> usize {
+        let (mut a, mut b) = (a, b);
+        while b > 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    };
+    let about = (values.len() / n).max(1);
+    let step = (about..).find(|&step| divide(step, values.ncols()) <= 1).unwrap_or(1);
+    values.into_iter().copied().step_by(step)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ndarray::Array2;
     use parsimon_core::{Refinement, Site};
+
+    #[test]
+    fn a_sample_sees_every_column() {
+        for (rows, columns) in [(100, 400), (300, 512), (90, 625), (1, 7), (40, 1)] {
+            let column = Array2::from_shape_fn((rows, columns), |(_, x)| x);
+            let mut seen: Vec<usize> = sample(column.view(), 4000).collect();
+            let count = seen.len();
+            seen.sort_unstable();
+            seen.dedup();
+            assert!(
+                seen.len() == columns && count * 3 >= (rows * columns).min(4000),
+                "{rows}×{columns}: {}",
+                seen.len()
+            );
+        }
+    }
 
     fn site(frame: usize, y: f64, x: f64) -> Site {
         Site { frame, y, x, intensity: 1.0, width: 1.0, quality: 1.0, refinement: Refinement::None }

@@ -1,7 +1,7 @@
 use ndarray::Array2;
 use parsimon_core::Image;
 
-use crate::neighbours::median;
+use crate::neighbours::{median, sample};
 
 /// The image as it is worked on: `(value − offset) / scale` in single precision.
 pub(crate) struct Work {
@@ -15,10 +15,9 @@ impl Work {
     pub(crate) fn new(image: &Image) -> Option<Self> {
         let range = image.range();
         // The contrast of most pixels, not of a few outliers, is the unit.
-        let stride = (image.values().len() / 20_000) | 1;
-        let sample: Vec<f64> = image.values().iter().step_by(stride).copied().collect();
-        let offset = median(sample.clone())?;
-        let spread = median(sample.iter().map(|v| (v - offset).abs()).collect())?;
+        let some: Vec<f64> = sample(image.values(), 20_000).collect();
+        let offset = median(some.clone())?;
+        let spread = median(some.iter().map(|v| (v - offset).abs()).collect())?;
         let scale = spread.max(1e-6 * (range.high - range.low));
         if !(scale.is_finite() && scale > 0.0 && scale > 1e-12 * range.high.abs().max(range.low.abs())) {
             return None;
