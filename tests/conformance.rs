@@ -122,7 +122,10 @@ fn a_resumed_training_equals_an_uninterrupted_one() {
     let params = Params { hidden: vec![16, 16], ..Params::new((10, 10, 1)) };
     let whole = fit(&params, &options());
     let folder = tempfile::tempdir().unwrap();
-    let half = fit(&params, &Options { epochs: 3, ..options() });
+    let stop_after_three = |p: &parsimon_train::Progress<'_, Ivae<Cpu>>| {
+        if p.done >= 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let half = train(&Cpu::default(), &params, &data(&params), &options(), None, stop_after_three).unwrap();
     save_checkpoint(&half.state, folder.path()).unwrap();
     let fresh = Ivae::new(&Cpu::default(), &params, &mut rand::rngs::mock::StepRng::new(0, 1)).unwrap();
     let state = load_checkpoint(fresh, folder.path()).unwrap();
@@ -165,7 +168,7 @@ fn one_start_that_diverges_does_not_end_the_others() {
             let mut model = Ivae::new(&Cpu::default(), &params, rng).unwrap();
             if made != sound {
                 let broken = weights::collect(&model).into_iter();
-                let broken = broken.map(|(name, (shape, w))| (name, (shape, vec![f32::NAN; w.len()]))).collect();
+                let broken = broken.map(|(name, (shape, w))| (name, (shape, vec![f32::MAX; w.len()]))).collect();
                 weights::restore(&mut model, &broken).unwrap();
             }
             Ok(model)

@@ -10,6 +10,7 @@ use parsimon_detect::{Detection, Method, Polarity, detect, flattened};
 use parsimon_io::{read_frame, read_image, read_raw, with_pixel_size, write_sites_csv};
 use parsimon_ivae::Noise;
 use parsimon_patch::{Cut, cut};
+use parsimon_report::Figure;
 
 use crate::args::{AnalyzeArgs, MethodArg, NormaliseArg, PolarityArg};
 use crate::output::Output;
@@ -27,7 +28,9 @@ pub struct Analysis {
     pub pca: PcaModel,
     pub components: Embedding,
     pub trained: Trained,
-    /// Class of each site with a patch and the names of the classes, if there are classes.
+    /// Kind of each site with a patch, if detection told kinds apart, and their names.
+    pub kinds: Option<(Vec<i64>, Vec<String>)>,
+    /// Class of each site with a patch, the true one if it is known, and the names of the classes, if there are classes.
     pub class: Option<(Vec<i64>, Vec<String>)>,
     /// Scores against the truth, if it is known.
     pub scores: Vec<demo::Score>,
@@ -48,6 +51,10 @@ pub fn run(args: &AnalyzeArgs) -> Result<()> {
     if image.masked_count() > 0 {
         println!("{} pixels are NaN or infinite and masked", image.masked_count());
     }
+    if !args.demo && !image.x().is_calibrated() {
+        println!("note: {}", report::uncalibrated(&image));
+    }
+    check(args, &image).with_context(|| title.clone())?;
     let mut detection = detect(&image, &detection_params(args)).with_context(|| title.clone())?;
     if let Some(frame) = args.frame {
         let of_frame = detection.sites.iter().map(|s| Site { frame, ..*s });
@@ -85,9 +92,11 @@ pub fn run(args: &AnalyzeArgs) -> Result<()> {
 
     let latents = trained.fitted.state.model.embedding(data)?;
     let sites = detection.sites.select(&cut.kept);
+    let kinds = classes(&detection, &cut);
     let mut analysis = Analysis {
         title,
-        class: classes(&detection, &cut),
+        class: kinds.clone(),
+        kinds,
         image,
         detection,
         cut,
@@ -101,13 +110,20 @@ pub fn run(args: &AnalyzeArgs) -> Result<()> {
     if let Some(scene) = &scene {
         demo::score(&mut analysis, scene)?;
     }
-    out.all_or_none(|out| write(&analysis, out))?;
-    remove_stale(&out.sub("figures"), &analysis)?;
+    let figures = figures::all(&analysis)?;
+    out.all_or_none(|out| write(&analysis, &figures, out))?;
+    remove_stale(&out.sub("figures"), &figures)?;
     for score in &analysis.scores {
         println!("{}: {}", score.name, score.value);
     }
     println!("wrote {}", out.path("index.html").display());
     Ok(())
+}
+
+/// Refuses what cannot come to a good end, before any work.
+fn check(args: &AnalyzeArgs, image: &Image) -> Result<()> {
+    parsimon_patch::check_window(args.window.unwrap_or(3), image.shape())?;
+    Ok(train::options(&args.training, usize::MAX, 60, 1, 1).check_ranges()?)
 }
 
 /// The image to analyse, its name, and its truth if it is the demo.
@@ -187,9 +203,8 @@ fn classes(detection: &Detection, cut: &Cut) -> Option<(Vec<i64>, Vec<String>)> 
     Some((class, vec!["weak sites".to_owned(), "strong sites".to_owned()]))
 }
 
-fn write(analysis: &Analysis, out: &Output) -> Result<()> {
-    let figures = figures::all(analysis)?;
-    let html = report::html(analysis, &figures)?;
+fn write(analysis: &Analysis, figures: &BTreeMap<String, Figure>, out: &Output) -> Result<()> {
+    let html = report::html(analysis, figures)?;
     let folder = out.sub("figures");
     for figure in figures.values() {
         folder.write(&format!("{}.png", figure.name), &figure.png()?)?;
@@ -215,15 +230,12 @@ fn write(analysis: &Analysis, out: &Output) -> Result<()> {
 }
 
 /// Removes maps of an earlier analysis that this one does not draw.
-fn remove_stale(folder: &Output, analysis: &Analysis) -> Result<()> {
-    let columns = analysis.latents.columns().iter().chain(analysis.components.columns().iter().take(figures::PCA_MAPS));
-    let mut drawn: Vec<String> = columns.map(|c| format!("map_{}", c.name)).collect();
-    drawn.extend(analysis.class.is_some().then(|| "map_class".to_owned()));
+fn remove_stale(folder: &Output, drawn: &BTreeMap<String, Figure>) -> Result<()> {
     for entry in std::fs::read_dir(folder.folder())?.flatten() {
         let path = entry.path();
         let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
         let map = path.extension().is_some_and(|e| e == "png") && stem.starts_with("map_");
-        if map && !drawn.iter().any(|name| name == stem) {
+        if map && !drawn.contains_key(stem) {
             std::fs::remove_file(&path).with_context(|| format!("{}: cannot remove", path.display()))?;
         }
     }

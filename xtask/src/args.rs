@@ -76,6 +76,9 @@ pub struct TrainingArgs {
     /// Step size of Adam
     #[arg(long, default_value_t = 1e-3)]
     pub lr: f32,
+    /// Share of the epochs, the last ones, over which the step size falls towards 0
+    #[arg(long, default_value_t = 0.25)]
+    pub settle: f64,
     /// Seed of weights, order and noise
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -111,7 +114,7 @@ pub struct AnalyzeArgs {
     /// Frame of a movie, from 0
     #[arg(long, conflicts_with = "demo")]
     pub frame: Option<usize>,
-    /// Pixel size for files that do not say it, such as 0.0125nm
+    /// Pixel size of the image, number and unit, for files that do not say it
     #[arg(long, value_name = "SIZE", conflicts_with = "demo")]
     pub pixel: Option<PixelSize>,
     /// Bright or dark atoms

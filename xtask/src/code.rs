@@ -15,7 +15,7 @@ pub fn encode(args: &EncodeArgs) -> Result<()> {
     if let Some(note) = note {
         println!("note: {note}");
     }
-    let latents = model.embedding(&data)?;
+    let latents = model.embedding(&data).with_context(|| args.data.display().to_string())?;
     parsimon_io::write_latents(&args.out, &latents)?;
     println!("{}: latents of {} samples", args.out.display(), latents.len());
     Ok(())
@@ -32,7 +32,7 @@ fn scaled_as_trained(data: Patches, scaling: &ScalingConfig) -> Result<(Patches,
         Scaling::Global(ranges) if ranges.len() != channels => Ok((data, None)),
         _ if unit && trained == Scaling::unit(channels) => Ok((data, None)),
         _ if unit => {
-            let note = format!("all values lie in 0…1: taken as scaled already, not as {}", spelt(&trained));
+            let note = format!("all values lie in 0…1: taken as scaled already, not as {}", spelt(&trained, channels));
             Ok((data, Some(note)))
         }
         _ => {
@@ -45,16 +45,19 @@ fn scaled_as_trained(data: Patches, scaling: &ScalingConfig) -> Result<(Patches,
             };
             let limited = stored.indexed_iter().filter(|(place, value)| outside(*place, **value)).count();
             let share = 100.0 * limited as f64 / stored.len() as f64;
-            let note = format!("{share:.2} % of the values lie outside {} and are cut off", spelt(&trained));
+            let note = format!("{share:.2} % of the values lie outside {} and are cut off", spelt(&trained, channels));
             Ok((Patches::new(trained.to_unit(stored.view()), trained)?, (limited > 0).then_some(note)))
         }
     }
 }
 
-/// The range a model was trained on, in words.
-fn spelt(trained: &Scaling) -> String {
-    let range = trained.range(0, 0);
-    format!("the {:.6} to {:.6} the model was trained on", range.low, range.high)
+/// The range a model was trained on, in words; one for each channel.
+fn spelt(trained: &Scaling, channels: usize) -> String {
+    let number =
+        |v: f64| if v != 0.0 && !(1e-3..1e6).contains(&v.abs()) { format!("{v:.3e}") } else { format!("{v:.4}") };
+    let ranges = (0..channels).map(|channel| trained.range(0, channel));
+    let ranges: Vec<String> = ranges.map(|r| format!("{} to {}", number(r.low), number(r.high))).collect();
+    format!("the {} the model was trained on", ranges.join(", "))
 }
 
 pub fn decode(args: &DecodeArgs) -> Result<()> {

@@ -15,7 +15,7 @@ use crate::analyze::{Analysis, column, lengths};
 const SIDE: usize = 12;
 
 /// Principal components that get a map.
-pub const PCA_MAPS: usize = 2;
+const PCA_MAPS: usize = 2;
 
 /// Example patches beside their reconstructions.
 const EXAMPLES: usize = 10;
@@ -26,7 +26,7 @@ pub fn manifold(model: &Ivae<Cpu>, latents: &Embedding) -> Result<Figure> {
     let rounded =
         |values: Vec<f32>| values.iter().map(|v| (f64::from(*v) * 100.0).round() / 100.0).collect::<Vec<f64>>();
     let figure = figures::manifold(images.view(), &rounded(z1), &rounded(z2), "z1", "z2", "Decoded manifold")?;
-    let caption = "What the decoder makes of the content latents, over the range they cover; the pose is the mean one.";
+    let caption = "What the decoder makes of the content latents, over the range they cover; the pose is the mean one. Where no site lies (see the scatter plot) the decoder guesses.";
     Ok(figure.named("manifold", caption))
 }
 
@@ -64,24 +64,43 @@ fn reconstructions(analysis: &Analysis) -> Result<Figure> {
     Ok(figure.named("reconstructions", &caption))
 }
 
-/// Values of a latent as a map shows them, with label and colours: shifts become lengths.
+/// Values of a latent as a map shows them, with label and colours: shifts become lengths, and a pose counts from the median
+/// of its kind of site, because the decoder is free to draw each kind turned or shifted.
 fn mapped(analysis: &Analysis, name: &str) -> Result<(Array1<f32>, String, ColourMap)> {
-    let values = column(&analysis.latents, name)?;
+    let mut values = column(&analysis.latents, name)?;
+    let wide = name == "angle" && angle_colours(&values) == ColourMap::Cyclic;
+    let mut from = "";
+    if let Some((kinds, _)) = analysis.kinds.as_ref().filter(|_| !wide && !analysis.latents.content().contains(&name)) {
+        from_median(&mut values, kinds);
+        from = " from the median of each kind";
+    }
     let half_width = 0.5 * (analysis.cut.window - 1) as f64;
     let nanometres = lengths(&analysis.image);
     let shift = |step: Option<f64>, to: &str| {
         let (factor, unit) = step.map_or((half_width, "px"), |nm| (half_width * nm * 1000.0, "pm"));
-        (values.mapv(|v| v * factor as f32), format!("shift {to} ({unit})"), ColourMap::Diverging)
+        (values.mapv(|v| v * factor as f32), format!("shift {to}{from} ({unit})"), ColourMap::Diverging)
     };
     Ok(match name {
         "angle" => {
             let colours = angle_colours(&values);
-            (values, "angle (rad)".into(), colours)
+            (values, format!("angle{from} (rad)"), colours)
         }
         "dx" => shift(nanometres.map(|n| n.1), "to the right"),
         "dy" => shift(nanometres.map(|n| n.0), "down"),
-        _ => (values, name.to_owned(), ColourMap::Sequential),
+        _ => (values, format!("{name}{from}"), ColourMap::Sequential),
     })
+}
+
+/// Subtracts from each value the median of its class.
+fn from_median(values: &mut Array1<f32>, class: &[i64]) {
+    let mut of_class: BTreeMap<i64, Vec<f32>> = BTreeMap::new();
+    values.iter().zip(class).for_each(|(v, c)| of_class.entry(*c).or_default().push(*v));
+    let middle = |mut v: Vec<f32>| {
+        let half = v.len() / 2;
+        *v.select_nth_unstable_by(half, f32::total_cmp).1
+    };
+    let median: BTreeMap<i64, f32> = of_class.into_iter().map(|(c, v)| (c, middle(v))).collect();
+    values.iter_mut().zip(class).for_each(|(v, c)| *v -= median[c]);
 }
 
 /// The cyclic map, unless angles stay so near zero that its colours could not tell them apart.

@@ -21,8 +21,9 @@ use args::{Cli, Command};
 /// Raised by Ctrl-C: long work stops after its current epoch and keeps what it has.
 static STOP: AtomicBool = AtomicBool::new(false);
 
-/// Whether there is work that [`STOP`] stops; all else ends at once.
-static TRAINING: AtomicBool = AtomicBool::new(false);
+/// Whether what is being done should come to a good end: an epoch that [`STOP`] makes the last one, files on their way to
+/// their places. All else ends at once.
+static FINISHES: AtomicBool = AtomicBool::new(false);
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -39,11 +40,22 @@ fn main() -> ExitCode {
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // One line: causes follow their effects.
-            eprintln!("error: {}", format!("{error:#}").replace('\n', " "));
+            eprintln!("error: {}", in_one_line(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and its causes; some errors repeat their cause in their own words.
+fn in_one_line(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(|c| c.to_string().replace('\n', " ")) {
+        if !text.ends_with(&cause) {
+            text += if text.is_empty() { "" } else { ": " };
+            text += &cause;
+        }
+    }
+    text
 }
 
 fn run(cli: &Cli) -> anyhow::Result<()> {
@@ -52,10 +64,10 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     }
     ctrlc::set_handler(|| {
-        if !TRAINING.load(Ordering::Relaxed) || STOP.swap(true, Ordering::Relaxed) {
+        if !FINISHES.load(Ordering::Relaxed) || STOP.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        eprintln!("stopping after this epoch; press Ctrl-C again to stop at once");
+        eprintln!("finishing what has begun; press Ctrl-C again to stop at once");
     })?;
     match &cli.command {
         Command::Analyze(args) => analyze::run(args),

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
+use parsimon_core::Image;
 use parsimon_ivae::Params;
 use parsimon_report::Figure;
 use parsimon_report::html::{Report, Section, Table};
@@ -25,7 +26,7 @@ pub fn html(analysis: &Analysis, figures: &BTreeMap<String, Figure>) -> Result<S
     let mut sections = vec![
         section(
             "Latents on the image",
-            "One map for each latent of the model. The pose latents (angle, shifts, scale) hold what was declared trivial; the content latents z hold what is left.",
+            "One map for each latent of the model. The pose latents (angle, shifts, scale) hold what was declared trivial; the content latents z hold what is left. Each kind of site has its own zero of a pose, which is the decoder's choice: compare poses within a kind.",
             maps,
         ),
         section(
@@ -35,7 +36,7 @@ pub fn html(analysis: &Analysis, figures: &BTreeMap<String, Figure>) -> Result<S
         ),
         section(
             "Beside it: principal components",
-            "PCA of the same patches, which knows no pose: it needs components for what rotation and shift do.",
+            "PCA of the same patches, which knows no pose: what rotation and shift do appears in its components, beside everything else.",
             pick(&["map_pc1", "map_pc2", "pca_components"]),
         ),
         section("Sites", &format!("{}. {}.", found(&analysis.detection), patches(&analysis.cut)), pick(&["sites"])),
@@ -83,13 +84,23 @@ fn notes(analysis: &Analysis) -> Vec<String> {
         notes.push(format!("{} pixels are NaN or infinite and were masked.", analysis.image.masked_count()));
     }
     if !analysis.image.x().is_calibrated() {
-        notes.push("The file does not say the pixel size; lengths are in pixels. Give it with --pixel.".into());
+        notes.push(uncalibrated(&analysis.image));
     }
     notes.extend(analysis.detection.notes.iter().cloned());
     if !analysis.cut.left_out.is_empty() {
         notes.push(format!("{}; see left_out.csv.", patches(&analysis.cut)));
     }
     notes
+}
+
+/// What to do about a file without pixel size.
+pub fn uncalibrated(image: &Image) -> String {
+    let unitless = image.metadata.extra.iter().rfind(|(name, _)| name.ends_with(parsimon_io::UNITLESS));
+    let hint = match unitless {
+        Some((_, scale)) => format!("its pixel is {scale} of an unknown unit: if that is nm, give --pixel {scale}nm"),
+        None => "give it with --pixel".to_owned(),
+    };
+    format!("The file does not say the pixel size, so lengths are in pixels; {hint}.")
 }
 
 fn parameters(analysis: &Analysis) -> Vec<(String, String)> {

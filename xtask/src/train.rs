@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result, ensure};
@@ -10,7 +10,7 @@ use parsimon_train::{Bar, Fitted, Options, State, load_checkpoint, save_checkpoi
 use crate::args::{ModelArg, TrainArgs, TrainingArgs};
 use crate::figures;
 use crate::output::Output;
-use crate::{STOP, TRAINING};
+use crate::{FINISHES, STOP};
 
 /// Epochs between two checkpoints.
 const CHECKPOINT_EVERY: usize = 10;
@@ -49,6 +49,7 @@ pub fn options(args: &TrainingArgs, rows: usize, epochs: usize, batch: usize, st
         epochs,
         batch: args.batch.unwrap_or(batch.min(trained.div_ceil(10)).max(1)),
         learning_rate: args.lr,
+        settle: args.settle,
         seed: args.seed,
         holdout: args.holdout,
         patience: args.patience,
@@ -67,7 +68,7 @@ pub fn fit(data: &Patches, params: &Params, options: Options, run: &Output, resu
     let config = Config::new(params, &options, data.scaling());
     let state = if resume { Some(resumed(&device, &config, run)?) } else { None };
     let checkpoint = run.sub(CHECKPOINT);
-    let earlier = Earlier { checkpoint: checkpoint.folder().to_owned(), aside: run.path(EARLIER) };
+    let mut earlier = Earlier::new(run);
     let mut fresh = !resume;
     let mut save = |state: &State<Ivae<Cpu>>| -> Result<()> {
         if std::mem::take(&mut fresh) {
@@ -77,7 +78,7 @@ pub fn fit(data: &Patches, params: &Params, options: Options, run: &Output, resu
         Ok(save_checkpoint(state, checkpoint.folder())?)
     };
     let bar = Bar::new("training", &STOP);
-    TRAINING.store(true, Ordering::Relaxed);
+    FINISHES.store(true, Ordering::Relaxed);
     let mut failure = None;
     let fitted = parsimon_ivae::train(&device, params, data, &options, state, |progress| {
         let flow = bar.show(progress);
@@ -90,43 +91,63 @@ pub fn fit(data: &Patches, params: &Params, options: Options, run: &Output, resu
         flow
     });
     drop(bar);
-    TRAINING.store(false, Ordering::Relaxed);
+    FINISHES.store(false, Ordering::Relaxed);
     let fitted = match failure {
         Some(error) => Err(error.context("the checkpoint could not be written")),
         None => fitted.map_err(Into::into),
     };
-    if !resume {
-        if fitted.is_ok() { earlier.remove() } else { earlier.put_back() }?;
+    match fitted {
+        Ok(fitted) => {
+            earlier.remove()?;
+            Ok(Trained { fitted, options })
+        }
+        Err(error) => {
+            if let Err(also) = earlier.put_back() {
+                eprintln!("warning: {also:#}");
+            }
+            Err(error)
+        }
     }
-    Ok(Trained { fitted: fitted?, options })
 }
 
 /// The checkpoint of an earlier training, which is given up only when a new one has come to its end.
 struct Earlier {
     checkpoint: PathBuf,
     aside: PathBuf,
+    is_aside: bool,
 }
 
 impl Earlier {
-    fn set_aside(&self) -> Result<()> {
-        if self.checkpoint.exists() {
-            self.remove()?;
+    fn new(run: &Output) -> Self {
+        Self { checkpoint: run.path(CHECKPOINT), aside: run.path(EARLIER), is_aside: false }
+    }
+
+    /// One that is aside already belongs to the results in the directory: a training that was killed left it there.
+    fn set_aside(&mut self) -> Result<()> {
+        if self.aside.exists() {
+            self.give_up(&self.checkpoint)?;
+        } else if self.checkpoint.exists() {
             std::fs::rename(&self.checkpoint, &self.aside).with_context(|| self.wrong())?;
         }
+        self.is_aside = self.aside.exists();
         Ok(())
     }
 
     fn put_back(&self) -> Result<()> {
-        if self.aside.exists() {
-            std::fs::remove_dir_all(&self.checkpoint).with_context(|| self.wrong())?;
+        if self.is_aside {
+            self.give_up(&self.checkpoint)?;
             std::fs::rename(&self.aside, &self.checkpoint).with_context(|| self.wrong())?;
         }
         Ok(())
     }
 
     fn remove(&self) -> Result<()> {
-        if self.aside.exists() {
-            std::fs::remove_dir_all(&self.aside).with_context(|| self.wrong())?;
+        self.give_up(&self.aside)
+    }
+
+    fn give_up(&self, folder: &Path) -> Result<()> {
+        if folder.exists() {
+            std::fs::remove_dir_all(folder).with_context(|| self.wrong())?;
         }
         Ok(())
     }
@@ -195,9 +216,67 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     let run = Output::new(&args.out)?;
     let params = params(&args.training, data.shape(), Noise::Bernoulli, Prior::default().angle);
     let options = options(&args.training, data.len(), 60, 100, 1);
+    if !args.resume && run.path("model.safetensors").exists() {
+        println!("note: the run in {} will be replaced when this training ends", run.folder().display());
+    }
     let trained = fit(&data, &params, options, &run, args.resume)?;
     run.all_or_none(|run| trained.write(&data, run))?;
     println!("{}", trained.summary());
     println!("wrote {}", run.folder().display());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A run directory whose checkpoint was written by the training named.
+    fn bench(name: &str) -> (tempfile::TempDir, Earlier) {
+        let folder = tempfile::tempdir().unwrap();
+        let earlier = Earlier::new(&Output::new(folder.path()).unwrap());
+        write(&earlier, name);
+        (folder, earlier)
+    }
+
+    fn write(earlier: &Earlier, name: &str) {
+        std::fs::create_dir_all(&earlier.checkpoint).unwrap();
+        std::fs::write(earlier.checkpoint.join("of"), name).unwrap();
+    }
+
+    fn read(earlier: &Earlier) -> String {
+        assert!(!earlier.aside.exists(), "nothing is left aside");
+        std::fs::read_to_string(earlier.checkpoint.join("of")).unwrap()
+    }
+
+    #[test]
+    fn an_earlier_checkpoint_comes_back_after_a_failure_and_goes_after_a_success() {
+        let (_folder, mut earlier) = bench("first");
+        earlier.set_aside().unwrap();
+        write(&earlier, "second");
+        earlier.put_back().unwrap();
+        assert_eq!(read(&earlier), "first");
+
+        earlier.set_aside().unwrap();
+        earlier.put_back().unwrap();
+        assert_eq!(read(&earlier), "first", "even if the new training wrote none");
+
+        earlier.set_aside().unwrap();
+        write(&earlier, "second");
+        earlier.remove().unwrap();
+        assert_eq!(read(&earlier), "second");
+    }
+
+    #[test]
+    fn what_a_killed_training_set_aside_is_not_lost() {
+        let (folder, mut killed) = bench("finished");
+        killed.set_aside().unwrap();
+        write(&killed, "killed");
+        let mut next = Earlier::new(&Output::new(folder.path()).unwrap());
+        next.put_back().unwrap();
+        assert_eq!(std::fs::read_to_string(next.checkpoint.join("of")).unwrap(), "killed", "it set nothing aside");
+        next.set_aside().unwrap();
+        write(&next, "failed");
+        next.put_back().unwrap();
+        assert_eq!(read(&next), "finished");
+    }
 }

@@ -8,6 +8,9 @@ use parsimon_core::Axis;
 use crate::sample::Sample;
 use crate::{Content, Error, Result, assemble, files};
 
+/// How the names end under which the metadata keep the scale of an axis whose file gives no unit.
+pub const UNITLESS: &str = "scale without a unit";
+
 /// One axis of the data, as `axis-0`, `axis-1`, … say.
 struct DataAxis {
     axis: Axis,
@@ -47,7 +50,7 @@ pub(crate) fn read(path: &Path, bytes: Vec<u8>) -> Result<Content> {
     let mut axes: Vec<DataAxis> = (0..values.ndim()).map(|k| axis(experiment, k, values.ndim())).collect();
     for (k, axis) in axes.iter().enumerate() {
         if let Some(step) = axis.unitless {
-            metadata.extra.insert(format!("axis-{k} scale without a unit"), step.to_string());
+            metadata.extra.insert(format!("axis-{k} {UNITLESS}"), step.to_string());
         }
     }
     // Navigation first, as the types of core have it; HyperSpy writes it so.

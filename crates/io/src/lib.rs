@@ -24,6 +24,7 @@ pub use atomic::{Writer, write_atomically};
 pub use content::{Content, read, read_frame, read_image, with_pixel_size};
 pub use dataset::{read_dataset, write_dataset};
 pub use error::{Error, Result};
+pub use hyperspy::UNITLESS;
 pub use latents::{read_latents, write_latents};
 pub use npy::{Values, write_npy};
 pub use npz::{read_arrays, write_npz};

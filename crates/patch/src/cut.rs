@@ -5,7 +5,7 @@ use parsimon_core::{BoxError, Describe, Image, Movie, Normalise, Patches, Sites}
 use rayon::prelude::*;
 
 use crate::interpolate::{Sampler, Tap};
-use crate::window::{SMALLEST, automatic_window};
+use crate::window::{automatic_window, check_window};
 use crate::{Error, Result};
 
 /// How patches are cut.
@@ -111,13 +111,8 @@ fn cut_frames(
     params: &Params,
 ) -> Result<Cut> {
     let (rows, columns) = frames[0][0].shape();
-    if let Some(window) = params.window.filter(|&w| w < SMALLEST) {
-        return Err(Error::WindowTooSmall { window });
-    }
     let window = params.window.map_or_else(|| automatic_window(sites), Ok)?;
-    if window > rows.min(columns) {
-        return Err(Error::WindowTooLarge { window, rows, columns });
-    }
+    check_window(window, (rows, columns))?;
     let taps = |site: usize| -> std::result::Result<(usize, Vec<Tap>, Vec<Tap>), Reason> {
         let site = sites.as_slice()[site];
         let frame = frame_of(site.frame).ok_or(Reason::Frame)?;

@@ -7,4 +7,4 @@ mod window;
 
 pub use cut::{Cut, Params, Reason, cut, cut_movie};
 pub use error::{Error, Result};
-pub use window::automatic_window;
+pub use window::{automatic_window, check_window};

@@ -18,6 +18,20 @@ pub fn automatic_window(sites: &Sites) -> Result<usize> {
     Ok((2 * spacing.round() as usize + 1).max(SMALLEST))
 }
 
+/// Whether a window can be cut from an image of these rows and columns.
+///
+/// # Errors
+/// If it is below 3 px or larger than the image.
+pub fn check_window(window: usize, (rows, columns): (usize, usize)) -> Result<()> {
+    if window < SMALLEST {
+        return Err(Error::WindowTooSmall { window });
+    }
+    if window > rows.min(columns) {
+        return Err(Error::WindowTooLarge { window, rows, columns });
+    }
+    Ok(())
+}
+
 /// Median distance of nearest neighbours within a frame, in pixels.
 fn spacing(sites: &Sites) -> Option<f64> {
     let mut frames: Vec<usize> = sites.iter().map(|s| s.frame).collect();

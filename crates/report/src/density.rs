@@ -1,5 +1,11 @@
 //! Density of points in the plane: a smoothed histogram, and the contours that hold a share of the points.
 
+use std::num::NonZero;
+
+use kiddo::{ImmutableKdTree, SquaredEuclidean};
+
+use crate::ticks;
+
 const CELLS: usize = 128;
 
 /// A histogram over the unit square, smoothed by a Gaussian; x runs fastest.
@@ -8,20 +14,16 @@ pub(crate) struct Density {
 }
 
 impl Density {
-    /// `points` in \[0,1\]². The kernel is Scott's, `σ n^(−1/6)` along each axis, and at least one cell wide.
+    /// `points` in \[0,1\]². The kernel is as wide as the median distance of a point to its ⌈√n⌉-th neighbour: about
+    /// Scott's `σ n^(−1/6)` for one cluster, but still that of a cluster where there are several; at least one cell.
     pub fn of(points: &[[f64; 2]]) -> Self {
-        let n = points.len().max(1) as f64;
         let mut cells = vec![0.0; CELLS * CELLS];
         for &point in points {
             let [x, y] = point.map(|v| ((v * CELLS as f64) as usize).min(CELLS - 1));
             cells[y * CELLS + x] += 1.0;
         }
-        let width = |axis: usize| {
-            let mean = points.iter().map(|p| p[axis]).sum::<f64>() / n;
-            let variance = points.iter().map(|p| (p[axis] - mean).powi(2)).sum::<f64>() / n;
-            (variance.sqrt() * n.powf(-1.0 / 6.0) * 0.6 * CELLS as f64).clamp(1.0, CELLS as f64 / 12.0)
-        };
-        let cells = blur(&blur(&cells, width(0), 1), width(1), CELLS);
+        let width = (reach(points) * CELLS as f64).clamp(1.0, CELLS as f64 / 12.0);
+        let cells = blur(&blur(&cells, width, 1), width, CELLS);
         Self { cells }
     }
 
@@ -60,6 +62,18 @@ impl Density {
         }
         segments
     }
+}
+
+/// Median distance to the ⌈√n⌉-th neighbour.
+fn reach(points: &[[f64; 2]]) -> f64 {
+    let order = (points.len() as f64).sqrt().ceil() as usize + 1;
+    let Some(order) = NonZero::new(order) else { return 0.0 };
+    let Ok(tree) = ImmutableKdTree::<f64, 2>::new_from_slice(points) else { return 0.0 };
+    let far = |p| tree.query(p).nearest_n::<SquaredEuclidean<f64>>(order).execute().last().map(|n| n.distance.sqrt());
+    // A thousand points tell the median; an odd step meets every class of interleaved ones.
+    let mut distances: Vec<f64> = points.iter().step_by((points.len() / 1000) | 1).filter_map(far).collect();
+    distances.sort_by(f64::total_cmp);
+    if distances.is_empty() { 0.0 } else { ticks::quantile(&distances, 0.5) }
 }
 
 /// Gaussian of standard deviation `sd` cells along the axis with this stride.

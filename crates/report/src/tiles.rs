@@ -12,6 +12,8 @@ use crate::{Error, Result};
 
 /// Room below tiles for a tick and below that for a label.
 const TICK_ROOM: f64 = 40.0;
+/// Between tiles, or periodic patches would run into one another.
+const TILE_GAP: f64 = 4.0;
 const LABEL_ROOM: f64 = 44.0;
 
 /// Decoded patches over a grid of two latents.
@@ -47,9 +49,8 @@ pub fn manifold(
     for (i, image) in images.axis_iter(Axis(0)).enumerate() {
         let (r, c) = (i / cols, i % cols);
         let (x, y) = (left + c as f64 * w, top + (rows - 1 - r) as f64 * h);
-        canvas.place(&tile(image, [w, h], &bar), x as i64, y as i64);
+        canvas.place(&tile(image, [w - TILE_GAP, h - TILE_GAP], &bar), x as i64, y as i64);
     }
-    canvas.frame([left, top, wide, high], Pen::solid(2.0, INK));
     for (r, name) in shown(&names, h / (1.4 * TICK.size)) {
         let y = top + (rows as f64 - r as f64 - 0.5) * h;
         canvas.line(&[[left - 8.0, y], [left, y]], false, Pen::solid(2.0, INK));

@@ -140,10 +140,12 @@ pub fn fit<D: Compute, M: Model<D>>(
             let mut candidate = State { model, adam, history: Vec::new(), start };
             while candidate.history.len() < first_epochs && !interrupted {
                 let so_far = candidate.history.last().map_or(spent, |e| e.seconds);
+                let begin = Instant::now();
                 match epoch(&mut candidate, data, &split, options, so_far) {
                     Ok(()) => {}
                     Err(error @ Error::NotFinite { .. }) => {
                         // One start that diverges is no reason to lose the others.
+                        spent = so_far + begin.elapsed().as_secs_f64();
                         done += first_epochs - candidate.history.len();
                         losses.push(f32::INFINITY);
                         diverged.get_or_insert(error);
@@ -155,11 +157,10 @@ pub fn fit<D: Compute, M: Model<D>>(
                 interrupted = observe(&Progress { state: &candidate, done, total }).is_break();
             }
             spent = candidate.history.last().map_or(spent, |e| e.seconds);
-            let score = |s: &State<M>| s.history.last().map_or(f32::INFINITY, |e| e.test.unwrap_or(e.train).loss);
             if options.starts > 1 {
-                losses.push(score(&candidate));
+                losses.push(score(&candidate.history));
             }
-            if state.as_ref().is_none_or(|best| score(&candidate) < score(best)) {
+            if state.as_ref().is_none_or(|best| score(&candidate.history) < score(&best.history)) {
                 state = Some(candidate);
             }
             if interrupted {
@@ -182,7 +183,7 @@ pub fn fit<D: Compute, M: Model<D>>(
         done += 1;
         interrupted = observe(&Progress { state: &state, done, total }).is_break();
         let Some(patience) = options.patience else { continue };
-        let loss = state.history.last().and_then(|e| e.test).map_or(f32::INFINITY, |t| t.loss);
+        let loss = score(&state.history);
         match &best {
             Some((_, least)) if loss >= *least => {}
             _ => best = Some((state.clone(), loss)),
@@ -200,6 +201,13 @@ pub fn fit<D: Compute, M: Model<D>>(
     Ok(Fitted { state, epoch, starts: losses, interrupted })
 }
 
+/// What models are compared by: the last held-out loss, or the last loss if no rows are held out. A model without one, or
+/// whose loss is not finite, is worse than any other.
+fn score(history: &[Epoch]) -> f32 {
+    let loss = history.last().map(|e| e.test.unwrap_or(e.train).loss);
+    loss.filter(|l| l.is_finite()).unwrap_or(f32::INFINITY)
+}
+
 /// One pass over the training rows in a new order, and an evaluation.
 fn epoch<D: Compute, M: Model<D>>(
     state: &mut State<M>,
@@ -209,6 +217,7 @@ fn epoch<D: Compute, M: Model<D>>(
     spent: f64,
 ) -> Result<()> {
     let number = state.history.len() + 1;
+    state.adam.learning_rate = options.rate(number);
     let begin = Instant::now();
     let mut order: Vec<usize> = split.train.clone().collect();
     order.shuffle(&mut rng(options.seed, state.start, Stream::Order, number));
@@ -218,7 +227,7 @@ fn epoch<D: Compute, M: Model<D>>(
         let (loss, terms) = state.model.loss(data, rows, &mut noise)?;
         if !terms.loss.is_finite() {
             let Terms { loss, reconstruction, kl } = terms;
-            let learning_rate = options.learning_rate;
+            let learning_rate = state.adam.learning_rate;
             return Err(Error::NotFinite { loss, epoch: number, reconstruction, kl, learning_rate });
         }
         let mut gradients = loss.backward();

@@ -11,6 +11,10 @@ pub struct Options {
     pub batch: usize,
     /// Step size of Adam; above 0, default 10⁻³.
     pub learning_rate: f32,
+    /// Share of the epochs, the last ones, over which the step size falls linearly towards 0, so that the noise of the
+    /// steps settles; 0 to 1, default 0.25.
+    #[serde(default)]
+    pub settle: f64,
     /// Seed of weights, order and noise; default 0.
     pub seed: u64,
     /// Share of the rows, the last ones, that is never trained on; 0 to below 1, default 0.1.
@@ -30,6 +34,7 @@ impl Default for Options {
             epochs: 60,
             batch: 100,
             learning_rate: 1e-3,
+            settle: 0.25,
             seed: 0,
             holdout: 0.1,
             patience: None,
@@ -49,11 +54,23 @@ pub struct Split {
 }
 
 impl Options {
-    /// Checks every option against its range and the number of rows, and splits the rows.
+    /// Step size of an epoch, counted from 1: η until the settling epochs begin, then falling in equal steps, the next of
+    /// which would reach 0.
+    pub fn rate(&self, epoch: usize) -> f32 {
+        let settling = self.epochs as f64 * self.settle;
+        let left = self.epochs.saturating_sub(epoch) as f64 + 1.0;
+        if left > settling {
+            self.learning_rate
+        } else {
+            (f64::from(self.learning_rate) * left / (settling + 1.0)) as f32
+        }
+    }
+
+    /// Checks every option against its range.
     ///
     /// # Errors
-    /// If an option is outside its range, or less than one batch is left to train on.
-    pub fn check(&self, rows: usize) -> Result<Split> {
+    /// If an option is outside its range.
+    pub fn check_ranges(&self) -> Result<()> {
         let bad = |what, value: String, accepted| Err(Error::Parameter { what, value, accepted });
         let counts = [
             ("epochs", self.epochs),
@@ -68,6 +85,9 @@ impl Options {
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
             return bad("learning rate", self.learning_rate.to_string(), "finite numbers above 0");
         }
+        if !(0.0..=1.0).contains(&self.settle) {
+            return bad("settle", self.settle.to_string(), "0 to 1");
+        }
         if !(self.holdout >= 0.0 && self.holdout < 1.0) {
             return bad("holdout", self.holdout.to_string(), "0 to below 1");
         }
@@ -77,6 +97,15 @@ impl Options {
         if self.starts > 1 && self.start_epochs >= self.epochs {
             return bad("start epochs", self.start_epochs.to_string(), "below the number of epochs");
         }
+        Ok(())
+    }
+
+    /// Checks every option against its range and the number of rows, and splits the rows.
+    ///
+    /// # Errors
+    /// If an option is outside its range, or less than one batch is left to train on.
+    pub fn check(&self, rows: usize) -> Result<Split> {
+        self.check_ranges()?;
         // The tenth held out is what remains of whole tenths trained on, so that 9/10 of 1001 rows are 900 as elsewhere.
         let trained = rows - (rows as f64 * self.holdout - 1e-9).ceil().max(0.0) as usize;
         if trained < self.batch {
@@ -97,6 +126,17 @@ mod tests {
     }
 
     #[test]
+    fn the_step_size_settles_at_the_end() {
+        let options = Options { epochs: 20, learning_rate: 1.0, settle: 0.25, ..Options::default() };
+        let rates: Vec<f32> = (1..=20).map(|e| options.rate(e)).collect();
+        assert!(rates[..15].iter().all(|r| *r == 1.0), "{rates:?}");
+        for (rate, expected) in rates[15..].iter().zip([5.0, 4.0, 3.0, 2.0, 1.0]) {
+            assert!((rate - expected / 6.0).abs() < 1e-6, "{rates:?}");
+        }
+        assert!((1..=20).all(|e| Options { settle: 0.0, ..options.clone() }.rate(e) == 1.0));
+    }
+
+    #[test]
     fn every_rejection() {
         let base = Options::default();
         let nan = f32::NAN;
@@ -108,6 +148,8 @@ mod tests {
             (Options { patience: Some(0), ..base.clone() }, "patience"),
             (Options { learning_rate: nan, ..base.clone() }, "learning rate"),
             (Options { learning_rate: 0.0, ..base.clone() }, "learning rate"),
+            (Options { settle: f64::NAN, ..base.clone() }, "settle"),
+            (Options { settle: -0.1, ..base.clone() }, "settle"),
             (Options { holdout: f64::NAN, ..base.clone() }, "holdout"),
             (Options { holdout: 1.0, ..base.clone() }, "holdout"),
             (Options { holdout: 0.0, patience: Some(3), ..base.clone() }, "holdout"),
