@@ -190,10 +190,10 @@ pub fn patches(cut: &Cut) -> String {
     for (_, reason) in &cut.left_out {
         *reasons.entry(reason.to_string()).or_default() += 1;
     }
-    let left_out: Vec<String> = reasons.iter().map(|(reason, n)| format!("{n} {reason}")).collect();
-    let left_out =
-        if left_out.is_empty() { "none left out".to_owned() } else { format!("left out: {}", left_out.join(", ")) };
-    format!("{} patches of {w}×{w} pixels, {left_out}", cut.kept.len(), w = cut.window)
+    let left_out: Vec<String> = reasons.iter().map(|(reason, n)| format!("{n} left out, {reason}")).collect();
+    let left_out = if left_out.is_empty() { "none left out".to_owned() } else { left_out.join("; ") };
+    let sites = cut.kept.len() + cut.left_out.len();
+    format!("{} of these {sites} have a patch of {w}×{w} pixels; {left_out}", cut.kept.len(), w = cut.window)
 }
 
 /// Strong and weak sites, where intensities tell two kinds apart.

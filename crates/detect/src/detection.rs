@@ -189,7 +189,7 @@ pub fn detect(image: &Image, params: &Params) -> Result<Detection> {
     }
     let near = fitted.len() - sites.len();
     if near > 0 {
-        notes.push(format!("{near} sites nearer than {border:.2} px to the border left out"));
+        notes.push(format!("{near} more, nearer than {border:.2} px to the border, were not kept as sites"));
     }
     sites.sort_by(|a, b| a.y.total_cmp(&b.y).then(a.x.total_cmp(&b.x)));
     let failed = sites.iter().filter(|s| s.refinement == Refinement::Failed).count();

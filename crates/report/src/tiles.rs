@@ -51,6 +51,7 @@ pub fn manifold(
         let (x, y) = (left + c as f64 * w, top + (rows - 1 - r) as f64 * h);
         canvas.place(&tile(image, [w - TILE_GAP, h - TILE_GAP], &bar), x as i64, y as i64);
     }
+    canvas.frame([left, top, wide - TILE_GAP, high - TILE_GAP], Pen::solid(2.0, INK));
     for (r, name) in shown(&names, h / (1.4 * TICK.size)) {
         let y = top + (rows as f64 - r as f64 - 0.5) * h;
         canvas.line(&[[left - 8.0, y], [left, y]], false, Pen::solid(2.0, INK));
