@@ -10,7 +10,7 @@ use parsimon_train::Options;
 use crate::analyze::{Analysis, found, lengths, patches};
 
 /// Libraries whose versions a report names.
-const LIBRARIES: [&str; 6] = ["dfdx", "hdf5-reader", "linfa", "matrixmultiply", "ndarray", "openreadout-em"];
+const LIBRARIES: [&str; 5] = ["dfdx", "hdf5-reader", "linfa", "ndarray", "openreadout-em"];
 
 /// The report as one HTML document.
 pub fn html(analysis: &Analysis, figures: &BTreeMap<String, Figure>) -> Result<String> {

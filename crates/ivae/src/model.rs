@@ -1,5 +1,5 @@
 use dfdx::shapes::HasShape;
-use dfdx::tensor::{NoneTape, Tape, Tensor, Trace};
+use dfdx::tensor::{NoneTape, Tape, Tensor};
 use dfdx::tensor_ops::TryMatMul;
 use ndarray::Array4;
 use parsimon_core::Patches;
@@ -95,9 +95,13 @@ impl<D: Compute> Ivae<D> {
         &self.device
     }
 
-    fn posterior<T: Tape<f32, D>>(&self, x: Tensor<(usize, usize), f32, D, T>) -> NetResult<Posterior<D, T>> {
-        let mut h = x;
-        for layer in &self.encoder {
+    fn posterior<T: Tape<f32, D>>(&self, x: Matrix<D>) -> NetResult<Posterior<D, T>> {
+        let mut layers = self.encoder.iter();
+        let mut h = match layers.next() {
+            Some(first) => first.forward_data(x)?,
+            None => x.retaped(),
+        };
+        for layer in layers {
             h = layer.forward(h)?;
         }
         let log_sd = self.log_sd.forward(h.retaped::<T>())?;
@@ -146,12 +150,11 @@ impl<D: Compute> Ivae<D> {
     /// −ELBO of rows, with the tape of `T`.
     fn negative_elbo<T: Tape<f32, D>>(
         &self,
-        x: Tensor<(usize, usize), f32, D, T>,
         data: &Matrix<D>,
         noise: &mut ChaCha8Rng,
     ) -> parsimon_train::Result<(Tensor<(), f32, D, T>, Terms)> {
         let (rows, _) = *data.shape();
-        let posterior = self.posterior(x)?;
+        let posterior = self.posterior(data.clone())?;
         let divergence = posterior.divergence()?;
         let latents = self.params.columns().len();
         let draw = (0..rows * latents).map(|_| noise.sample::<f32, _>(StandardNormal)).collect();
@@ -266,11 +269,11 @@ impl<D: Compute> Model<D> for Ivae<D> {
 
     fn loss(&self, data: &Patches, rows: &[usize], noise: &mut ChaCha8Rng) -> parsimon_train::Result<(Loss<D>, Terms)> {
         let x = self.gather(data, rows)?;
-        self.negative_elbo(x.leaky_trace(), &x, noise)
+        self.negative_elbo(&x, noise)
     }
 
     fn evaluate(&self, data: &Patches, rows: &[usize], noise: &mut ChaCha8Rng) -> parsimon_train::Result<Terms> {
         let x = self.gather(data, rows)?;
-        Ok(self.negative_elbo::<NoneTape>(x.clone(), &x, noise)?.1)
+        Ok(self.negative_elbo::<NoneTape>(&x, noise)?.1)
     }
 }

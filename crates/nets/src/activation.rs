@@ -1,9 +1,12 @@
+#![allow(unsafe_code, reason = "vector instructions")]
+
 use dfdx::tensor::{Tape, Tensor};
 use dfdx::tensor_ops::{Device, TryAdd, TryMul};
 
 use crate::Result;
 use crate::error::device;
 use crate::maths;
+use crate::simd::Simd;
 
 /// Non-linearity after a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,6 +27,9 @@ pub enum Activation {
 const LEAK: f32 = 0.01;
 
 impl Activation {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Identity, Self::Tanh, Self::Relu, Self::LeakyRelu, Self::Softplus];
+
     /// Applies it with the device's own operations.
     pub(crate) fn composed<D: Device<f32>, T: Tape<f32, D>>(
         self,
@@ -43,28 +49,40 @@ impl Activation {
         }
     }
 
-    /// Applies it to every element.
+    /// Its values.
+    ///
+    /// # Safety
+    /// As [`Simd`] says.
     #[inline(always)]
-    pub(crate) fn apply(self, values: &mut [f32]) {
-        match self {
-            Self::Identity => {}
-            Self::Tanh => values.iter_mut().for_each(|v| *v = maths::tanh(*v)),
-            Self::Relu => values.iter_mut().for_each(|v| *v = v.max(0.0)),
-            Self::LeakyRelu => values.iter_mut().for_each(|v| *v = v.max(LEAK * *v)),
-            Self::Softplus => values.iter_mut().for_each(|v| *v = maths::softplus(*v)),
+    pub(crate) unsafe fn of<V: Simd>(self, x: V) -> V {
+        // SAFETY: as the caller vouches.
+        unsafe {
+            match self {
+                Self::Identity => x,
+                Self::Tanh => maths::tanh(x),
+                Self::Relu => x.at_least(V::splat(0.0)),
+                Self::LeakyRelu => x.at_least(V::splat(LEAK).mul(x)),
+                Self::Softplus => maths::softplus(x),
+            }
         }
     }
 
-    /// Multiplies each gradient by the derivative, written as a function of the activation's own output.
+    /// Its slope, written as a function of its own values.
+    ///
+    /// # Safety
+    /// As [`Simd`] says.
     #[inline(always)]
-    pub(crate) fn chain(self, gradient: &mut [f32], output: &[f32]) {
-        let pairs = gradient.iter_mut().zip(output);
-        match self {
-            Self::Identity => {}
-            Self::Tanh => pairs.for_each(|(g, y)| *g *= 1.0 - y * y),
-            Self::Relu => pairs.for_each(|(g, y)| *g *= if *y > 0.0 { 1.0 } else { 0.0 }),
-            Self::LeakyRelu => pairs.for_each(|(g, y)| *g *= if *y > 0.0 { 1.0 } else { LEAK }),
-            Self::Softplus => pairs.for_each(|(g, y)| *g *= 1.0 - maths::exp(-y)),
+    pub(crate) unsafe fn slope<V: Simd>(self, y: V) -> V {
+        // SAFETY: as the caller vouches.
+        unsafe {
+            let (zero, one) = (V::splat(0.0), V::splat(1.0));
+            match self {
+                Self::Identity => one,
+                Self::Tanh => one.sub(y.mul(y)),
+                Self::Relu => y.if_positive(one, zero),
+                Self::LeakyRelu => y.if_positive(one, V::splat(LEAK)),
+                Self::Softplus => one.sub(maths::exp(zero.sub(y))),
+            }
         }
     }
 }

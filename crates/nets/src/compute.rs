@@ -1,4 +1,4 @@
-use dfdx::tensor::{Cpu, Tape, Tensor};
+use dfdx::tensor::{Cpu, SplitTape, Tape, Tensor};
 use dfdx::tensor_ops::Device;
 
 use crate::error::device;
@@ -23,6 +23,17 @@ pub trait Compute: Device<f32> {
         layer: &Dense<Self>,
     ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
         dense::composed(x, layer)
+    }
+
+    /// As [`Compute::dense`], of data that need no gradient.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn dense_of_data<T: Tape<f32, Self>>(
+        x: Matrix<Self>,
+        layer: &Dense<Self>,
+    ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
+        dense::composed(x.retaped(), layer)
     }
 
     /// Weighted log-likelihood of decoder outputs (rows, pixels·channels).
@@ -58,6 +69,21 @@ pub trait Compute: Device<f32> {
 }
 
 impl Compute for Cpu {
+    fn dense<T: Tape<f32, Self>>(
+        x: Tensor<(usize, usize), f32, Self, T>,
+        layer: &Dense<Self>,
+    ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
+        let (x, tape) = x.split_tape();
+        dense::fused(&x, tape, layer, true)
+    }
+
+    fn dense_of_data<T: Tape<f32, Self>>(
+        x: Matrix<Self>,
+        layer: &Dense<Self>,
+    ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
+        dense::fused(&x, T::default(), layer, false)
+    }
+
     fn spatial_score<T: Tape<f32, Self>>(
         decoder: &SpatialDecoder<Self>,
         placed: Tensor<(usize, usize), f32, Self, T>,

@@ -1,7 +1,9 @@
 use dfdx::prelude::{Axis, BroadcastTo, ReshapeTo, TryMatMul};
-use dfdx::tensor::{Tape, Tensor};
+use dfdx::tensor::{Cpu, PutTape, Tape, Tensor};
 use rand::Rng;
+use rayon::prelude::*;
 
+use crate::blocks::{Finish, Panels, Start, add_rows, add_transposed, chain, product};
 use crate::error::device;
 use crate::{Activation, Compute, Error, Matrix, Parameters, Result};
 
@@ -38,12 +40,25 @@ impl<D: Compute> Dense<D> {
         &self,
         x: Tensor<(usize, usize), f32, D, T>,
     ) -> Result<Tensor<(usize, usize), f32, D, T>> {
-        let (columns, inputs) = (shape(&x).1, shape(&self.weight).0);
-        if columns != inputs {
-            let what = "input of a dense layer".to_owned();
-            return Err(Error::Shape { what, found: vec![columns], expected: vec![inputs] });
-        }
+        self.check(&x)?;
         D::dense(x, self)
+    }
+
+    /// Applies the layer to data, of which no gradient is wanted.
+    ///
+    /// # Errors
+    /// As [`Dense::forward`].
+    pub fn forward_data<T: Tape<f32, D>>(&self, x: Matrix<D>) -> Result<Tensor<(usize, usize), f32, D, T>> {
+        self.check(&x)?;
+        D::dense_of_data(x, self)
+    }
+
+    fn check<T>(&self, x: &Tensor<(usize, usize), f32, D, T>) -> Result<()> {
+        let (columns, inputs) = (shape(x).1, shape(&self.weight).0);
+        if columns == inputs {
+            return Ok(());
+        }
+        Err(Error::Shape { what: "input of a dense layer".to_owned(), found: vec![columns], expected: vec![inputs] })
     }
 }
 
@@ -94,4 +109,106 @@ pub(crate) fn add_row<D: Compute, T: Tape<f32, D>>(
     let flat = row.retaped::<T>().try_reshape_like(&(columns,)).map_err(device)?;
     let spread = flat.try_broadcast_like::<_, Axis<0>>(&(rows, columns)).map_err(device)?;
     dfdx::tensor_ops::TryAdd::try_add(x, spread).map_err(device)
+}
+
+/// Rows of y, and rows of W, that one task computes: a number that does not depend on threads.
+const ROWS: usize = 24;
+
+/// A dense layer in one pass, and its gradients: of x only if there is a tape to take them further.
+pub(crate) fn fused<T: Tape<f32, Cpu>>(
+    x: &Matrix<Cpu>,
+    mut tape: T,
+    layer: &Dense<Cpu>,
+    by_input: bool,
+) -> Result<Tensor<(usize, usize), f32, Cpu, T>> {
+    let (rows, (inputs, outputs)) = (shape(x).0, shape(&layer.weight));
+    let weight = Panels::new(&layer.weight.as_vec(), inputs, outputs);
+    let (values, bias) = (x.as_vec(), layer.bias.as_vec());
+    let mut y = vec![0.0; rows * outputs];
+    y.par_chunks_mut((ROWS * outputs).max(1)).zip(values.par_chunks((ROWS * inputs).max(1))).for_each(|(y, x)| {
+        product(x, &weight, Start::Row(&bias), y, Finish::Activate(layer.activation));
+    });
+    let out = crate::matrix(x.device(), y.clone(), rows, outputs)?;
+    if T::OWNS_TAPE {
+        let (x, layer, ghost) = (x.clone(), layer.clone(), out.clone());
+        tape.add_backward_op(move |gradients| {
+            gradients.get_or_alloc_mut(&ghost)?;
+            let mut delta = gradients.get(&ghost).as_vec();
+            chain(layer.activation, &mut delta, &y);
+            let dw = gradients.get_or_alloc_mut(&layer.weight)?;
+            dw.par_chunks_mut((ROWS * outputs).max(1)).enumerate().for_each(|(task, dw)| {
+                add_transposed(&values[task * ROWS..], inputs, &delta, outputs, dw);
+            });
+            add_rows(&delta, gradients.get_or_alloc_mut(&layer.bias)?);
+            if by_input {
+                let transposed = Panels::transposed(&layer.weight.as_vec(), inputs, outputs);
+                let dx = gradients.get_or_alloc_mut(&x)?;
+                dx.par_chunks_mut((ROWS * inputs).max(1)).zip(delta.par_chunks((ROWS * outputs).max(1))).for_each(
+                    |(dx, delta)| {
+                        let mut part = vec![0.0; dx.len()];
+                        product(delta, &transposed, Start::Zero, &mut part, Finish::Activate(Activation::Identity));
+                        dx.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+                    },
+                );
+            }
+            Ok(())
+        });
+    }
+    Ok(out.put_tape(tape))
+}
+
+#[cfg(test)]
+mod tests {
+    use dfdx::prelude::SumTo;
+    use dfdx::tensor::{NoneTape, OwnedTape, Trace};
+    use dfdx::tensor_ops::{Backward, TryMul};
+    use proptest::prelude::*;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    type Taped = Tensor<(usize, usize), f32, Cpu, OwnedTape<f32, Cpu>>;
+
+    /// Values, and gradients of Σ g·y for all three of x, W and b.
+    fn all(x: &Matrix<Cpu>, layer: &Dense<Cpu>, g: &Matrix<Cpu>, y: Taped) -> [Vec<f32>; 4] {
+        let values = y.as_vec();
+        let mut gradients = y.try_mul(g.clone()).unwrap().try_sum::<(), _>().unwrap().backward();
+        let of = |p: &Matrix<Cpu>| {
+            gradients.get_or_alloc_mut(p).unwrap();
+            gradients.get(p).as_vec()
+        };
+        let [by_x, by_w, by_b] = [x, &layer.weight, &layer.bias].map(of);
+        [values, by_x, by_w, by_b]
+    }
+
+    proptest! {
+        #[test]
+        fn fused_agrees_with_composed(rows in 1usize..60, inputs in 1usize..50, outputs in 1usize..40, seed: u64) {
+            let (cpu, mut rng) = (Cpu::default(), ChaCha8Rng::seed_from_u64(seed));
+            let mut draw = |r: usize, c: usize| uniform(&cpu, r, c, 1.0, &mut rng).unwrap();
+            let (x, g) = (draw(rows, inputs), draw(rows, outputs));
+            let (weight, bias) = (draw(inputs, outputs), draw(1, outputs));
+            for activation in Activation::ALL {
+                let layer = Dense { weight: weight.clone(), bias: bias.clone(), activation };
+                let expected = all(&x, &layer, &g, composed(x.leaky_trace(), &layer).unwrap());
+                let found = all(&x, &layer, &g, layer.forward(x.leaky_trace()).unwrap());
+                for (found, expected) in found.iter().flatten().zip(expected.iter().flatten()) {
+                    prop_assert!((found - expected).abs() < 1e-4 * (1.0 + expected.abs()), "{activation:?} {found} {expected}");
+                }
+                let of_data = all(&x, &layer, &g, layer.forward_data(x.clone()).unwrap());
+                prop_assert_eq!(&of_data[2..], &found[2..]);
+                prop_assert!(of_data[1].iter().all(|v| *v == 0.0), "no gradient of data");
+            }
+        }
+    }
+
+    #[test]
+    fn an_input_of_another_width_is_refused() {
+        let cpu = Cpu::default();
+        let layer = Dense::new(&cpu, 3, 2, Activation::Tanh, &mut ChaCha8Rng::seed_from_u64(0)).unwrap();
+        let x = uniform(&cpu, 2, 4, 1.0, &mut ChaCha8Rng::seed_from_u64(0)).unwrap();
+        assert!(layer.forward(x.clone()).unwrap_err().to_string().contains("input of a dense layer"));
+        assert!(layer.forward_data::<NoneTape>(x).is_err());
+    }
 }

@@ -2,13 +2,14 @@
 
 mod activation;
 mod adam;
+mod blocks;
 mod compute;
 mod dense;
 mod error;
-mod gemm;
 mod likelihood;
 mod maths;
 mod parameters;
+mod simd;
 mod spatial;
 pub mod weights;
 

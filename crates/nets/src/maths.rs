@@ -1,28 +1,36 @@
-//! Elementwise functions of slices, compiled once per instruction set.
-//!
-//! The bodies are plain arithmetic without fused multiply-add, so every instruction set gives the same bits.
-#![allow(unsafe_code, reason = "calling a function compiled for an instruction set after detecting it")]
+//! Elementwise functions of vectors, and functions compiled once per instruction set. Each instruction set repeats its own
+//! bits; between two of them the last ones differ.
+#![allow(unsafe_code, reason = "vector instructions, and functions compiled for them called after detecting them")]
 
-/// Compiles a function of slices for AVX-512, AVX2 and the baseline, and picks at run time.
+use crate::simd::Simd;
+
+/// Compiles a function generic over the vector for AVX-512, AVX2 and the baseline, and picks at run time.
 macro_rules! dispatch {
-    ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = $body:path) => {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $result:ty)? = $body:ident) => {
         $(#[$doc])*
-        $vis fn $name($($arg: $ty),*) {
+        $vis fn $name($($arg: $ty),*) $(-> $result)? {
             #[cfg(target_arch = "x86_64")]
             {
-                #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw")]
-                fn avx512($($arg: $ty),*) { $body($($arg),*) }
-                #[target_feature(enable = "avx2")]
-                fn avx2($($arg: $ty),*) { $body($($arg),*) }
+                #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,fma")]
+                fn avx512($($arg: $ty),*) $(-> $result)? {
+                    // SAFETY: compiled for the instructions of the vector.
+                    unsafe { $body::<$crate::simd::x86::__m512>($($arg),*) }
+                }
+                #[target_feature(enable = "avx2,fma")]
+                fn avx2($($arg: $ty),*) $(-> $result)? {
+                    // SAFETY: compiled for the instructions of the vector.
+                    unsafe { $body::<$crate::simd::x86::__m256>($($arg),*) }
+                }
                 match $crate::maths::level() {
-                    // SAFETY: `level` has found AVX-512 F, DQ, VL and BW on this CPU.
+                    // SAFETY: `level` has found AVX-512 F, DQ, VL and BW, AVX2 and FMA on this CPU.
                     $crate::maths::Level::Avx512 => return unsafe { avx512($($arg),*) },
-                    // SAFETY: `level` has found AVX2 on this CPU.
+                    // SAFETY: `level` has found AVX2 and FMA on this CPU.
                     $crate::maths::Level::Avx2 => return unsafe { avx2($($arg),*) },
                     $crate::maths::Level::Portable => {}
                 }
             }
-            $body($($arg),*)
+            // SAFETY: plain arithmetic runs everywhere.
+            unsafe { $body::<$crate::simd::Plain>($($arg),*) }
         }
     };
 }
@@ -48,11 +56,12 @@ pub(crate) fn level() -> Level {
             let wide = is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl")
-                && is_x86_feature_detected!("avx512bw");
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("fma");
             if wide && !matches!(wish.as_str(), "avx2" | "portable") {
                 return Level::Avx512;
             }
-            if is_x86_feature_detected!("avx2") && wish != "portable" {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && wish != "portable" {
                 return Level::Avx2;
             }
         }
@@ -61,54 +70,69 @@ pub(crate) fn level() -> Level {
     })
 }
 
-/// eˣ to 2 ulp for x in [−87, 88], limited outside.
+/// A polynomial, highest power first (Horner's scheme).
 #[inline(always)]
-pub(crate) fn exp(x: f32) -> f32 {
-    let x = x.clamp(-87.0, 88.0);
-    // eˣ = 2ⁿ eʳ with |r| ≤ ln 2 / 2; ln 2 in two parts keeps r exact.
-    let shifted = x * std::f32::consts::LOG2_E + 12_582_912.0;
-    let n = shifted - 12_582_912.0;
-    let r = (x - n * 0.693_359_4) - n * -2.121_944_4e-4;
-    let p = 1.0 / 5040.0;
-    let p = p * r + 1.0 / 720.0;
-    let p = p * r + 1.0 / 120.0;
-    let p = p * r + 1.0 / 24.0;
-    let p = p * r + 1.0 / 6.0;
-    let p = p * r + 0.5;
-    let p = p * r + 1.0;
-    let p = p * r + 1.0;
-    let power = f32::from_bits(shifted.to_bits().wrapping_add(127) << 23);
-    p * power
+unsafe fn polynomial<V: Simd, const N: usize>(x: V, coefficients: [f32; N]) -> V {
+    // SAFETY: as the vector's methods say.
+    unsafe {
+        let mut sum = V::splat(coefficients[0]);
+        for c in &coefficients[1..] {
+            sum = sum.fused(x, V::splat(*c));
+        }
+        sum
+    }
 }
 
-/// tanh x to an absolute error below 2·10⁻⁷.
+/// eˣ to 2 ulp for x in [−87, 88], limited outside.
 #[inline(always)]
-pub(crate) fn tanh(x: f32) -> f32 {
-    let e = exp(2.0 * x.clamp(-10.0, 10.0));
-    1.0 - 2.0 / (e + 1.0)
+pub(crate) unsafe fn exp<V: Simd>(x: V) -> V {
+    // SAFETY: as the vector's methods say.
+    unsafe {
+        let x = x.at_least(V::splat(-87.0)).at_most(V::splat(88.0));
+        // eˣ = 2ⁿ eʳ with |r| ≤ ln 2 / 2; ln 2 in two parts keeps r exact.
+        let whole = V::splat(12_582_912.0);
+        let shifted = x.fused(V::splat(std::f32::consts::LOG2_E), whole);
+        let n = shifted.sub(whole);
+        let r = n.fused(V::splat(2.121_944_4e-4), n.fused(V::splat(-0.693_359_4), x));
+        let p = polynomial(r, [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0]);
+        p.mul(shifted.power_of_two())
+    }
+}
+
+/// tanh x to an absolute error below 3·10⁻⁷.
+#[inline(always)]
+pub(crate) unsafe fn tanh<V: Simd>(x: V) -> V {
+    // SAFETY: as the vector's methods say.
+    unsafe {
+        let limited = x.at_least(V::splat(-10.0)).at_most(V::splat(10.0));
+        let one = V::splat(1.0);
+        one.sub(V::splat(2.0).div(exp(limited.add(limited)).add(one)))
+    }
 }
 
 /// 1 / (1 + e⁻ˣ).
 #[inline(always)]
-pub(crate) fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + exp(-x))
+pub(crate) unsafe fn sigmoid<V: Simd>(x: V) -> V {
+    // SAFETY: as the vector's methods say.
+    unsafe {
+        let one = V::splat(1.0);
+        one.div(one.add(exp(V::splat(0.0).sub(x))))
+    }
 }
 
 /// ln(1 + eˣ), without overflow.
 #[inline(always)]
-pub(crate) fn softplus(x: f32) -> f32 {
-    let t = exp(-x.abs());
-    // ln(1+t) = 2 artanh(t / (2+t)), whose argument is at most 1/3.
-    let s = t / (2.0 + t);
-    let q = s * s;
-    let p = 1.0 / 13.0;
-    let p = p * q + 1.0 / 11.0;
-    let p = p * q + 1.0 / 9.0;
-    let p = p * q + 1.0 / 7.0;
-    let p = p * q + 1.0 / 5.0;
-    let p = p * q + 1.0 / 3.0;
-    let p = p * q + 1.0;
-    x.max(0.0) + 2.0 * s * p
+pub(crate) unsafe fn softplus<V: Simd>(x: V) -> V {
+    // SAFETY: as the vector's methods say.
+    unsafe {
+        let zero = V::splat(0.0);
+        let minus = zero.sub(x);
+        let t = exp(x.at_most(minus));
+        // ln(1+t) = 2 artanh(t / (2+t)), whose argument is at most 1/3.
+        let s = t.div(V::splat(2.0).add(t));
+        let p = [1.0 / 13.0, 1.0 / 11.0, 1.0 / 9.0, 1.0 / 7.0, 1.0 / 5.0, 1.0 / 3.0, 1.0];
+        x.at_least(zero).add(s.add(s).mul(polynomial(s.mul(s), p)))
+    }
 }
 
 const LANES: usize = 16;
@@ -132,29 +156,47 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
 mod tests {
     use super::*;
 
-    fn off_by_less(than: f64, ours: impl Fn(f32) -> f32, exact: impl Fn(f64) -> f64, relative: bool) -> bool {
-        (-4000..=4000)
-            .map(|i| i as f32 * 0.005)
-            .map(|x| {
-                let e = exact(f64::from(x));
-                (f64::from(ours(x)) - e).abs() / if relative { e } else { 1.0 }
-            })
-            .all(|error| error < than)
+    unsafe fn each<V: Simd>(function: usize, values: &mut [f32]) {
+        for values in values.chunks_mut(V::LANES) {
+            // SAFETY: called by `dispatch!` only.
+            unsafe {
+                let x = V::get(values);
+                [exp::<V>, tanh::<V>, sigmoid::<V>, softplus::<V>][function](x).put(values);
+            }
+        }
+    }
+
+    dispatch!(fn apply(function: usize, values: &mut [f32]) = each);
+
+    fn off_by_less(than: f64, function: usize, exact: impl Fn(f64) -> f64, relative: bool) -> bool {
+        let arguments: Vec<f32> = (-4000..=4000).map(|i| i as f32 * 0.005).collect();
+        let mut found = arguments.clone();
+        apply(function, &mut found);
+        let error = |(x, y): (&f32, &f32)| {
+            let e = exact(f64::from(*x));
+            (f64::from(*y) - e).abs() / if relative { e } else { 1.0 }
+        };
+        arguments.iter().zip(&found).map(error).all(|error| error < than)
     }
 
     #[test]
     fn functions_agree_with_f64() {
-        assert!(off_by_less(3e-7, exp, f64::exp, true));
-        assert!(off_by_less(3e-7, tanh, f64::tanh, false));
-        assert!(off_by_less(5e-7, sigmoid, |x| 1.0 / (1.0 + (-x).exp()), true));
-        assert!(off_by_less(1e-6, softplus, |x| x.exp().ln_1p(), true));
+        assert!(off_by_less(3e-7, 0, f64::exp, true));
+        assert!(off_by_less(3e-7, 1, f64::tanh, false));
+        assert!(off_by_less(5e-7, 2, |x| 1.0 / (1.0 + (-x).exp()), true));
+        assert!(off_by_less(1e-6, 3, |x| x.exp().ln_1p(), true));
     }
 
     #[test]
-    fn extreme_arguments_stay_finite() {
-        for x in [-1e30, -1e3, 1e3, 1e30] {
-            assert!(exp(x).is_finite() && tanh(x).abs() <= 1.0 && (0.0..=1.0).contains(&sigmoid(x)));
-            assert!(softplus(x) >= 0.0 && softplus(x).is_finite());
+    fn extreme_arguments_stay_finite_and_nan_stays_nan() {
+        for function in 0..4 {
+            let mut values = [-1e30, -1e3, 1e3, 1e30, f32::INFINITY, f32::NAN];
+            apply(function, &mut values);
+            // ln(1 + e^∞) alone has no finite value.
+            let finite = if function == 3 { 4 } else { 5 };
+            assert!(values[..finite].iter().all(|v| v.is_finite()), "{function}: {values:?}");
+            assert!(values[5].is_nan(), "{function}: {values:?}");
+            assert!(function != 1 || values[..5].iter().all(|v| v.abs() <= 1.0));
         }
     }
 }

@@ -4,10 +4,10 @@
 use dfdx::tensor::{Cpu, PutTape, SplitTape, Tape, Tensor, TensorFromVec};
 use rayon::prelude::*;
 
-use super::kernels::{activate, chain, column_sums, first, first_back, output, output_back, scale, score};
+use super::kernels::{first, first_back, output, output_back, score};
 use super::{POSE, SpatialDecoder};
+use crate::blocks::{Finish, Panels, Start, add_rows, add_transposed, product};
 use crate::error::device;
-use crate::gemm::Product;
 use crate::likelihood::MAX_CHANNELS;
 use crate::maths::dot;
 use crate::{Activation, Dense, Likelihood, Matrix, Result, Scored, Target};
@@ -31,8 +31,28 @@ struct Plan {
     coordinate: Vec<f32>,
     bias: Vec<f32>,
     latent: Vec<f32>,
-    hidden: Vec<Layer>,
+    hidden: Vec<Hidden>,
     output: Layer,
+}
+
+/// A hidden layer, ready for blocks.
+#[derive(Clone)]
+struct Hidden {
+    layer: Layer,
+    weight: Panels,
+    transposed: Panels,
+}
+
+impl Hidden {
+    fn new(layer: &Dense<Cpu>) -> Self {
+        let layer = Layer::new(layer);
+        let (inputs, outputs) = (layer.inputs, layer.outputs);
+        Self {
+            weight: Panels::new(&layer.weight, inputs, outputs),
+            transposed: Panels::transposed(&layer.weight, inputs, outputs),
+            layer,
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -70,7 +90,7 @@ impl Sums {
             coordinate: vec![0.0; 2 * plan.first],
             bias: vec![0.0; plan.first],
             latent: vec![0.0; plan.latent.len()],
-            hidden: plan.hidden.iter().map(layer).collect(),
+            hidden: plan.hidden.iter().map(|h| layer(&h.layer)).collect(),
             output: layer(&plan.output),
             log_sd: vec![0.0; plan.channels],
         }
@@ -105,7 +125,8 @@ struct Scratch {
 
 impl Scratch {
     fn new(plan: &Plan) -> Self {
-        let widths: Vec<usize> = std::iter::once(plan.first).chain(plan.hidden.iter().map(|l| l.outputs)).collect();
+        let widths: Vec<usize> =
+            std::iter::once(plan.first).chain(plan.hidden.iter().map(|h| h.layer.outputs)).collect();
         let widest = widths.iter().copied().max().unwrap_or(0);
         Self {
             q: vec![0.0; 2 * BLOCK],
@@ -133,9 +154,14 @@ impl Plan {
             coordinate: decoder.coordinate.weight.as_vec(),
             bias: decoder.coordinate.bias.as_vec(),
             latent: decoder.content.as_vec(),
-            hidden: decoder.hidden.iter().map(Layer::new).collect(),
+            hidden: decoder.hidden.iter().map(Hidden::new).collect(),
             output,
         }
+    }
+
+    /// Of the first layer, or of hidden layer i − 1.
+    fn activation_of(&self, i: usize) -> Activation {
+        if i == 0 { self.activation } else { self.hidden[i - 1].layer.activation }
     }
 
     fn pixels(&self) -> usize {
@@ -149,12 +175,11 @@ impl Plan {
         let w = self.coordinate.split_at(self.first);
         let out = &mut scratch.layers[0][..n * self.first];
         first(self.activation, (&qx[..n], &qy[..n]), w, &scratch.base, out);
-        for (i, layer) in self.hidden.iter().enumerate() {
+        for (i, hidden) in self.hidden.iter().enumerate() {
+            let Layer { inputs, outputs, activation, ref bias, .. } = hidden.layer;
             let (below, above) = scratch.layers.split_at_mut(i + 1);
-            let out = &mut above[0][..n * layer.outputs];
-            out.chunks_exact_mut(layer.outputs).for_each(|row| row.copy_from_slice(&layer.bias));
-            product(n, layer.inputs, layer.outputs).run(&below[i], &layer.weight, out);
-            activate(layer.activation, out);
+            let out = &mut above[0][..n * outputs];
+            product(&below[i][..n * inputs], &hidden.weight, Start::Row(bias), out, Finish::Activate(activation));
         }
         let last = scratch.layers.last().map_or(&[][..], |l| l);
         let out = &mut scratch.outputs[..n * self.channels];
@@ -166,34 +191,28 @@ impl Plan {
     fn backward(&self, pose: &Pose, n: usize, scratch: &mut Scratch, sums: &mut Sums) -> [f32; POSE] {
         let Scratch { q, dq, layers, outputs, delta, next, by_base, .. } = scratch;
         let top = layers.len() - 1;
-        let width = |i: usize| if i == 0 { self.first } else { self.hidden[i - 1].outputs };
+        let width = |i: usize| if i == 0 { self.first } else { self.hidden[i - 1].layer.outputs };
         let size = n * width(top);
         let (dw, db) = &mut sums.output;
         output_back(
+            self.activation_of(top),
             &outputs[..n * self.channels],
             &layers[top][..size],
             &self.output.weight,
-            dw,
-            db,
+            (dw, db),
             &mut delta[..size],
         );
-        for (i, layer) in self.hidden.iter().enumerate().rev() {
-            let (size, size_below) = (n * layer.outputs, n * layer.inputs);
-            chain(layer.activation, &mut delta[..size], &layers[i + 1][..size]);
+        for (i, hidden) in self.hidden.iter().enumerate().rev() {
+            let (size, size_below) = (n * hidden.layer.outputs, n * hidden.layer.inputs);
             let (dw, db) = &mut sums.hidden[i];
-            let Layer { inputs, outputs, .. } = *layer;
-            Product { m: inputs, k: n, n: outputs, transpose_a: true, transpose_b: false, add: true }
-                .run(&layers[i], delta, dw);
-            column_sums(&delta[..size], db);
-            Product { m: n, k: outputs, n: inputs, transpose_a: false, transpose_b: true, add: false }.run(
-                delta,
-                &layer.weight,
-                &mut next[..size_below],
-            );
+            let below = &layers[i][..size_below];
+            add_transposed(below, hidden.layer.inputs, &delta[..size], hidden.layer.outputs, dw);
+            add_rows(&delta[..size], db);
+            let finish = Finish::Chain(self.activation_of(i), below);
+            product(&delta[..size], &hidden.transposed, Start::Zero, &mut next[..size_below], finish);
             std::mem::swap(delta, next);
         }
         let size = n * self.first;
-        chain(self.activation, &mut delta[..size], &layers[0][..size]);
         let (qx, qy) = q.split_at(BLOCK);
         let (dx, dy) = dq.split_at_mut(BLOCK);
         let (dx, dy) = (&mut dx[..n], &mut dy[..n]);
@@ -202,11 +221,6 @@ impl Plan {
         first_back(&delta[..size], (&qx[..n], &qy[..n]), w, (&mut *dx, &mut *dy), dw, by_base);
         pose.gradient((&qx[..n], &qy[..n]), (dx, dy))
     }
-}
-
-/// C ← C + A·B, neither transposed.
-fn product(m: usize, k: usize, n: usize) -> Product {
-    Product { m, k, n, transpose_a: false, transpose_b: false, add: true }
 }
 
 fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
@@ -292,9 +306,11 @@ fn pass(plan: &Plan, placed: &[f32], target: &Host<'_>, gradients: bool) -> Pass
                     plan.forward(&pose, from, n, &mut scratch);
                     let x = &target.data[(row * pixels + from) * plan.channels..][..n * plan.channels];
                     let outputs = &mut scratch.outputs[..n * plan.channels];
-                    score(target.likelihood, outputs, x, target.log_sd, log_p, &mut by_log_sd);
+                    let (sum, by) = score(target.likelihood, outputs, x, target.log_sd);
+                    *log_p += sum;
+                    by_log_sd.iter_mut().zip(by).for_each(|(s, b)| *s += b);
                     if gradients {
-                        scale(outputs, weight);
+                        outputs.iter_mut().for_each(|o| *o *= weight);
                         let by = plan.backward(&pose, n, &mut scratch, &mut sums);
                         by_pose.iter_mut().zip(by).for_each(|(s, b)| *s += b);
                     }

@@ -1,33 +1,38 @@
-//! Loops over pixels of a block, compiled once per instruction set.
-#![allow(unsafe_code, reason = "calling a function compiled for an instruction set after detecting it")]
+//! Loops over pixels of a block, compiled once per instruction set. Slices hold the pixels one after the other.
+#![allow(unsafe_code, reason = "vector instructions, run by functions compiled for them")]
 
-use crate::maths::{dispatch, dot};
+use crate::likelihood::MAX_CHANNELS;
+use crate::maths::dispatch;
+use crate::simd::Simd;
 use crate::{Activation, Likelihood};
 
+/// First layer: f(qx·wx + qy·wy + base).
 #[inline(always)]
-fn activate_body(activation: Activation, values: &mut [f32]) {
-    activation.apply(values);
-}
-
-#[inline(always)]
-fn chain_body(activation: Activation, gradient: &mut [f32], output: &[f32]) {
-    activation.chain(gradient, output);
-}
-
-/// First layer: f(qx·wx + qy·wy + base) for every pixel.
-#[inline(always)]
-fn first_body(activation: Activation, q: (&[f32], &[f32]), w: (&[f32], &[f32]), base: &[f32], out: &mut [f32]) {
+unsafe fn first_body<V: Simd>(
+    activation: Activation,
+    q: (&[f32], &[f32]),
+    w: (&[f32], &[f32]),
+    base: &[f32],
+    out: &mut [f32],
+) {
     for ((h, x), y) in out.chunks_exact_mut(base.len()).zip(q.0).zip(q.1) {
-        for (((h, wx), wy), b) in h.iter_mut().zip(w.0).zip(w.1).zip(base) {
-            *h = x * wx + y * wy + b;
+        for at in (0..base.len()).step_by(V::LANES) {
+            // SAFETY: called by `dispatch!` only.
+            unsafe {
+                let sum = V::splat(*y).fused(V::get(&w.1[at..]), V::get(&base[at..]));
+                let sum = V::splat(*x).fused(V::get(&w.0[at..]), sum);
+                activation.of(sum).put(&mut h[at..]);
+            }
         }
-        activation.apply(h);
     }
 }
 
+/// Pixels that share the loads and stores of the sums over pixels.
+const TOGETHER: usize = 4;
+
 /// Gradients of the first layer, given δ before its activation: of q, of the weights and of the base.
 #[inline(always)]
-fn first_back_body(
+unsafe fn first_back_body<V: Simd>(
     delta: &[f32],
     q: (&[f32], &[f32]),
     w: (&[f32], &[f32]),
@@ -36,88 +41,105 @@ fn first_back_body(
     by_base: &mut [f32],
 ) {
     let n = by_base.len();
-    let pixels = delta.chunks_exact(n).zip(q.0.iter().zip(q.1)).zip(dq.0.iter_mut().zip(dq.1));
-    for ((d, (x, y)), (dx, dy)) in pixels {
-        *dx = dot(d, w.0);
-        *dy = dot(d, w.1);
-        for (((d, wx), wy), b) in d.iter().zip(dw.0.iter_mut()).zip(dw.1.iter_mut()).zip(by_base.iter_mut()) {
-            *wx += d * x;
-            *wy += d * y;
-            *b += d;
+    for (group, delta) in delta.chunks(TOGETHER * n).enumerate() {
+        let from = group * TOGETHER;
+        let pixels = delta.len() / n;
+        // SAFETY: called by `dispatch!` only.
+        unsafe {
+            let (mut dx, mut dy) = ([V::splat(0.0); TOGETHER], [V::splat(0.0); TOGETHER]);
+            for at in (0..n).step_by(V::LANES) {
+                let (wx, wy) = (V::get(&w.0[at..]), V::get(&w.1[at..]));
+                let mut sums = [V::get(&dw.0[at..]), V::get(&dw.1[at..]), V::get(&by_base[at..])];
+                for p in 0..pixels {
+                    let d = V::get(&delta[p * n + at..][..V::LANES.min(n - at)]);
+                    dx[p] = d.fused(wx, dx[p]);
+                    dy[p] = d.fused(wy, dy[p]);
+                    sums[0] = d.fused(V::splat(q.0[from + p]), sums[0]);
+                    sums[1] = d.fused(V::splat(q.1[from + p]), sums[1]);
+                    sums[2] = sums[2].add(d);
+                }
+                sums[0].put(&mut dw.0[at..]);
+                sums[1].put(&mut dw.1[at..]);
+                sums[2].put(&mut by_base[at..]);
+            }
+            for p in 0..pixels {
+                dq.0[from + p] = dx[p].sum();
+                dq.1[from + p] = dy[p].sum();
+            }
         }
     }
 }
 
-/// Output layer: h·O + o for every pixel and channel; O is channel by channel here.
+/// Output layer: h·O + o for every channel; O is channel by channel here.
 #[inline(always)]
-fn output_body(h: &[f32], weight: &[f32], bias: &[f32], out: &mut [f32]) {
+unsafe fn output_body<V: Simd>(h: &[f32], weight: &[f32], bias: &[f32], out: &mut [f32]) {
     let units = weight.len() / bias.len();
     for (h, out) in h.chunks_exact(units).zip(out.chunks_exact_mut(bias.len())) {
         for ((o, w), b) in out.iter_mut().zip(weight.chunks_exact(units)).zip(bias) {
-            *o = dot(h, w) + b;
+            // SAFETY: called by `dispatch!` only.
+            unsafe {
+                let mut sum = V::splat(0.0);
+                for at in (0..units).step_by(V::LANES) {
+                    sum = V::get(&h[at..]).fused(V::get(&w[at..]), sum);
+                }
+                *o = sum.sum() + b;
+            }
         }
     }
 }
 
-/// Gradients of the output layer: of its weights and bias, and into `delta` of its input.
+/// Gradients of the output layer given those of its outputs, d: of its weights and bias, and, into `delta`, before the
+/// activation of the layer below, whose outputs are h.
 #[inline(always)]
-fn output_back_body(d: &[f32], h: &[f32], weight: &[f32], dw: &mut [f32], db: &mut [f32], delta: &mut [f32]) {
+unsafe fn output_back_body<V: Simd>(
+    activation: Activation,
+    d: &[f32],
+    h: &[f32],
+    weight: &[f32],
+    (dw, db): (&mut [f32], &mut [f32]),
+    delta: &mut [f32],
+) {
     let channels = db.len();
     let units = weight.len() / channels;
-    let pixels = d.chunks_exact(channels).zip(h.chunks_exact(units)).zip(delta.chunks_exact_mut(units));
-    for ((d, h), delta) in pixels {
-        delta.fill(0.0);
-        for (c, d) in d.iter().enumerate() {
-            let (w, dw) = (&weight[c * units..][..units], &mut dw[c * units..][..units]);
-            for (((t, w), dw), h) in delta.iter_mut().zip(w).zip(dw).zip(h) {
-                *t += d * w;
-                *dw += d * h;
+    for ((d, h), delta) in d.chunks_exact(channels).zip(h.chunks_exact(units)).zip(delta.chunks_exact_mut(units)) {
+        for at in (0..units).step_by(V::LANES) {
+            // SAFETY: called by `dispatch!` only.
+            unsafe {
+                let (h, mut back) = (V::get(&h[at..]), V::splat(0.0));
+                for (c, d) in d.iter().enumerate() {
+                    let (d, dw) = (V::splat(*d), &mut dw[c * units..][..units][at..]);
+                    back = d.fused(V::get(&weight[c * units..][..units][at..]), back);
+                    d.fused(h, V::get(dw)).put(dw);
+                }
+                back.mul(activation.slope(h)).put(&mut delta[at..]);
             }
-            db[c] += d;
         }
+        db.iter_mut().zip(d).for_each(|(sum, d)| *sum += d);
     }
 }
 
 #[inline(always)]
-fn column_sums_body(delta: &[f32], sums: &mut [f32]) {
-    for d in delta.chunks_exact(sums.len()) {
-        sums.iter_mut().zip(d).for_each(|(s, d)| *s += d);
-    }
-}
-
-#[inline(always)]
-fn score_body(
+unsafe fn score_body<V: Simd>(
     likelihood: Likelihood,
     outputs: &mut [f32],
     target: &[f32],
     log_sd: &[f32],
-    total: &mut f32,
-    by_log_sd: &mut [f32],
-) {
-    let (sum, by) = likelihood.score(outputs, target, log_sd);
-    *total += sum;
-    by_log_sd.iter_mut().zip(by).for_each(|(s, b)| *s += b);
+) -> (f32, [f32; MAX_CHANNELS]) {
+    // SAFETY: called by `dispatch!` only.
+    unsafe { likelihood.score::<V>(outputs, target, log_sd) }
 }
 
-#[inline(always)]
-fn scale_body(values: &mut [f32], by: f32) {
-    values.iter_mut().for_each(|v| *v *= by);
-}
-
-dispatch!(pub(super) fn activate(activation: Activation, values: &mut [f32]) = activate_body);
-dispatch!(pub(super) fn chain(activation: Activation, gradient: &mut [f32], output: &[f32]) = chain_body);
-dispatch!(pub(super) fn first(a: Activation, q: (&[f32], &[f32]), w: (&[f32], &[f32]), base: &[f32], out: &mut [f32]) = first_body);
+dispatch!(pub(super) fn first(
+    activation: Activation, q: (&[f32], &[f32]), w: (&[f32], &[f32]), base: &[f32], out: &mut [f32],
+) = first_body);
 dispatch!(pub(super) fn first_back(
     delta: &[f32], q: (&[f32], &[f32]), w: (&[f32], &[f32]), dq: (&mut [f32], &mut [f32]),
     dw: (&mut [f32], &mut [f32]), by_base: &mut [f32],
 ) = first_back_body);
 dispatch!(pub(super) fn output(h: &[f32], weight: &[f32], bias: &[f32], out: &mut [f32]) = output_body);
 dispatch!(pub(super) fn output_back(
-    d: &[f32], h: &[f32], weight: &[f32], dw: &mut [f32], db: &mut [f32], delta: &mut [f32],
+    activation: Activation, d: &[f32], h: &[f32], weight: &[f32], sums: (&mut [f32], &mut [f32]), delta: &mut [f32],
 ) = output_back_body);
-dispatch!(pub(super) fn column_sums(delta: &[f32], sums: &mut [f32]) = column_sums_body);
 dispatch!(pub(super) fn score(
-    likelihood: Likelihood, outputs: &mut [f32], target: &[f32], log_sd: &[f32], total: &mut f32,
-    by_log_sd: &mut [f32],
-) = score_body);
-dispatch!(pub(super) fn scale(values: &mut [f32], by: f32) = scale_body);
+    likelihood: Likelihood, outputs: &mut [f32], target: &[f32], log_sd: &[f32],
+) -> (f32, [f32; MAX_CHANNELS]) = score_body);

@@ -91,6 +91,12 @@ impl Case {
 
     /// The definition, in f64: Σ wᵢ log p(xᵢ) with input `which` moved at `index` by `step`.
     fn oracle(&self, which: usize, index: usize, step: f64) -> f64 {
+        self.pass(which, index, step).0
+    }
+
+    /// As [`Case::oracle`], and how near to a kink the sum before an activation with one comes.
+    fn pass(&self, which: usize, index: usize, step: f64) -> (f64, f64) {
+        let nearest = std::cell::Cell::new(f64::INFINITY);
         let mut inputs: Vec<(usize, Vec<f64>)> =
             self.inputs().iter().map(|m| (m.shape().1, m.as_vec().into_iter().map(f64::from).collect())).collect();
         inputs[which].1[index] += step;
@@ -109,8 +115,11 @@ impl Case {
             Activation::Softplus => x.exp().ln_1p(),
         };
         let layer = |a, h: &[f64], w: &[f64], b: &[f64]| -> Vec<f64> {
-            let sum = |j: usize| h.iter().enumerate().map(|(i, h)| h * w[i * b.len() + j]).sum::<f64>();
-            (0..b.len()).map(|j| f(a, sum(j) + b[j])).collect()
+            let sum = |j: usize| h.iter().enumerate().map(|(i, h)| h * w[i * b.len() + j]).sum::<f64>() + b[j];
+            if kinked(a) {
+                (0..b.len()).for_each(|j| nearest.set(nearest.get().min(sum(j).abs())));
+            }
+            (0..b.len()).map(|j| f(a, sum(j))).collect()
         };
         let grid: Vec<f64> = self.decoder.grid.as_vec().into_iter().map(f64::from).collect();
         let data = self.data.as_vec();
@@ -141,8 +150,12 @@ impl Case {
                 }
             }
         }
-        total
+        (total, nearest.get())
     }
+}
+
+fn kinked(activation: Activation) -> bool {
+    matches!(activation, Activation::Relu | Activation::LeakyRelu)
 }
 
 proptest! {
@@ -151,6 +164,8 @@ proptest! {
     #[test]
     fn fused_agrees_with_composed(setting in settings()) {
         let case = Case::new(&setting);
+        // Within rounding of a kink either slope is right.
+        prop_assume!(!kinked(setting.activation) || case.pass(0, 0, 0.0).1 > 5e-6);
         let fused = fused_score(&case.decoder, case.placed.leaky_trace(), &case.target()).unwrap();
         let outputs = composed(&case.decoder, case.placed.leaky_trace()).unwrap();
         for (a, b) in fused_outputs(&case.decoder, &case.placed).iter().zip(outputs.as_vec()) {
@@ -171,7 +186,7 @@ proptest! {
     #[test]
     fn gradients_agree_with_central_differences(setting in settings(), pick in 0usize..10_000) {
         // ReLU has no derivative at 0, where a difference quotient straddles it.
-        prop_assume!(!matches!(setting.activation, Activation::Relu | Activation::LeakyRelu));
+        prop_assume!(!kinked(setting.activation));
         let case = Case::new(&setting);
         let fused = fused_score(&case.decoder, case.placed.leaky_trace(), &case.target()).unwrap();
         for (which, gradient) in case.gradients(fused).iter().enumerate() {

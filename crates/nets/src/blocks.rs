@@ -1,0 +1,396 @@
+//! Matrix products of one block of rows, without packing the block: only the weights, which all blocks share, are
+//! brought into panels, once a step.
+#![allow(unsafe_code, reason = "tiles of registers over pointers; every entry checks the lengths first")]
+
+use crate::Activation;
+use crate::maths::{Level, dispatch, level};
+use crate::simd::Simd;
+
+/// Vectors across a tile.
+const WIDE: usize = 2;
+
+/// A k×n matrix in panels of columns, each as wide as a tile, row by row; the last is filled up with zeros.
+#[derive(Clone, Debug)]
+pub(crate) struct Panels {
+    k: usize,
+    n: usize,
+    width: usize,
+    values: Vec<f32>,
+}
+
+impl Panels {
+    /// From a row-major k×n matrix.
+    pub(crate) fn new(matrix: &[f32], k: usize, n: usize) -> Self {
+        Self::of(k, n, |row, column| matrix[row * n + column])
+    }
+
+    /// The transpose of a row-major n×k matrix.
+    pub(crate) fn transposed(matrix: &[f32], n: usize, k: usize) -> Self {
+        Self::of(k, n, |row, column| matrix[column * k + row])
+    }
+
+    fn of(k: usize, n: usize, at: impl Fn(usize, usize) -> f32) -> Self {
+        let width = WIDE * lanes();
+        let mut values = vec![0.0; n.div_ceil(width) * width * k];
+        for (panel, values) in values.chunks_exact_mut((width * k).max(1)).enumerate() {
+            for (row, values) in values.chunks_exact_mut(width).enumerate() {
+                let columns = panel * width..n.min((panel + 1) * width);
+                values.iter_mut().zip(columns).for_each(|(v, column)| *v = at(row, column));
+            }
+        }
+        Self { k, n, width, values }
+    }
+}
+
+/// Numbers in a vector of the instruction set in use.
+fn lanes() -> usize {
+    match level() {
+        Level::Portable => <crate::simd::Plain as Simd>::LANES,
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => <crate::simd::x86::__m256 as Simd>::LANES,
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => <crate::simd::x86::__m512 as Simd>::LANES,
+    }
+}
+
+/// What a product begins with.
+#[derive(Clone, Copy)]
+pub(crate) enum Start<'a> {
+    Zero,
+    /// The same row everywhere.
+    Row(&'a [f32]),
+}
+
+/// What becomes of the elements of a product.
+#[derive(Clone, Copy)]
+pub(crate) enum Finish<'a> {
+    /// f of each.
+    Activate(Activation),
+    /// Each times f′, from outputs of f laid out like the product.
+    Chain(Activation, &'a [f32]),
+}
+
+impl Finish<'_> {
+    /// Finishes the piece of the product that begins at `from`.
+    #[inline(always)]
+    unsafe fn apply<V: Simd>(self, from: usize, piece: &mut [f32]) {
+        for at in (0..piece.len()).step_by(V::LANES) {
+            // SAFETY: as the caller vouches.
+            unsafe {
+                let x = V::get(&piece[at..]);
+                let x = match self {
+                    Self::Activate(activation) => activation.of(x),
+                    Self::Chain(activation, outputs) => x.mul(activation.slope(V::get(&outputs[from + at..]))),
+                };
+                x.put(&mut piece[at..]);
+            }
+        }
+    }
+}
+
+/// Factors and result of a tile.
+struct Tile {
+    /// Number of products summed in each element.
+    k: usize,
+    a: *const f32,
+    /// From one row of the tile to the next, and from one product to the next.
+    a_row: usize,
+    a_step: usize,
+    b: *const f32,
+    b_step: usize,
+    c: *mut f32,
+    c_row: usize,
+    /// Columns, up to the width of a tile.
+    columns: usize,
+}
+
+/// C ← `start` + A·B over M rows, where `start` is read at each row's first column, `start_row` apart.
+///
+/// # Safety
+/// A, B and C reach as far as sizes and steps say; B has whole vectors unless `WHOLE` is false.
+#[inline(always)]
+unsafe fn tile<V: Simd, const M: usize, const WHOLE: bool>(tile: &Tile, start: Option<(*const f32, usize)>) {
+    let &Tile { k, a, a_row, a_step, b, b_step, c, c_row, columns } = tile;
+    let count = |j: usize| columns.saturating_sub(j * V::LANES).min(V::LANES);
+    // SAFETY: offsets stay below what the caller vouches for.
+    unsafe {
+        let mut sums = [[V::splat(0.0); WIDE]; M];
+        for p in 0..k {
+            let row = b.add(p * b_step);
+            let mut right = [V::splat(0.0); WIDE];
+            for (j, right) in right.iter_mut().enumerate() {
+                let from = row.wrapping_add(j * V::LANES);
+                *right = if WHOLE { V::load(from) } else { V::load_some(from, count(j)) };
+            }
+            for (i, sums) in sums.iter_mut().enumerate() {
+                let left = V::splat(*a.add(i * a_row + p * a_step));
+                for (sum, right) in sums.iter_mut().zip(right) {
+                    *sum = left.fused(right, *sum);
+                }
+            }
+        }
+        for (i, sums) in sums.iter().enumerate() {
+            for (j, sum) in sums.iter().enumerate() {
+                let to = c.wrapping_add(i * c_row + j * V::LANES);
+                let mut sum = *sum;
+                if let Some((from, row)) = start {
+                    let from = from.wrapping_add(i * row + j * V::LANES);
+                    sum = sum.add(if WHOLE { V::load(from) } else { V::load_some(from, count(j)) });
+                }
+                if WHOLE { sum.store(to) } else { sum.store_some(to, count(j)) }
+            }
+        }
+    }
+}
+
+/// Runs over `rows` in tiles of 8, 4, 2 and 1.
+macro_rules! in_tiles {
+    ($rows:expr, |$row:ident, $m:ident| $body:expr) => {{
+        let (mut $row, rows) = (0, $rows);
+        while rows - $row >= HIGH {
+            const $m: usize = HIGH;
+            $body;
+            $row += HIGH;
+        }
+        if rows - $row >= 8 {
+            const $m: usize = 8;
+            $body;
+            $row += 8;
+        }
+        if rows - $row >= 4 {
+            const $m: usize = 4;
+            $body;
+            $row += 4;
+        }
+        if rows - $row >= 2 {
+            const $m: usize = 2;
+            $body;
+            $row += 2;
+        }
+        if rows - $row >= 1 {
+            const $m: usize = 1;
+            $body;
+        }
+    }};
+}
+
+/// Rows of a tile.
+const HIGH: usize = 12;
+
+/// C ← finish(start + A·B), each piece finished while it is near.
+///
+/// # Shapes
+/// A (m, k), B (k, n), C (m, n), row-major.
+///
+/// # Safety
+/// The CPU has the instructions of `V`, which is the vector of [`level`].
+#[inline(always)]
+unsafe fn product_body<V: Simd>(a: &[f32], b: &Panels, start: Start<'_>, c: &mut [f32], finish: Finish<'_>) {
+    let Panels { k, n, width, ref values } = *b;
+    if n == 0 {
+        return;
+    }
+    let m = c.len() / n;
+    assert!(a.len() >= m * k && c.len() == m * n && width == WIDE * V::LANES, "product {m}×{k}×{n}");
+    if let Start::Row(row) = start {
+        assert!(row.len() == n, "a row of {} for {n} columns", row.len());
+    }
+    for (panel, values) in values.chunks_exact((width * k).max(1)).enumerate() {
+        let from = panel * width;
+        let columns = width.min(n - from);
+        let start = match start {
+            Start::Zero => None,
+            Start::Row(row) => Some((row[from..].as_ptr(), 0)),
+        };
+        in_tiles!(m, |row, M| {
+            let part = Tile {
+                k,
+                a: a[row * k..].as_ptr(),
+                a_row: k,
+                a_step: 1,
+                b: values.as_ptr(),
+                b_step: width,
+                c: c[row * n + from..].as_mut_ptr(),
+                c_row: n,
+                columns,
+            };
+            // SAFETY: the assertions above bound every element; panels are whole, only C may be narrower.
+            unsafe {
+                if columns == width {
+                    tile::<V, M, true>(&part, start);
+                } else {
+                    tile::<V, M, false>(&part, start);
+                }
+            }
+            for row in row..row + M {
+                // SAFETY: as the caller vouches.
+                unsafe { finish.apply::<V>(row * n + from, &mut c[row * n + from..][..columns]) }
+            }
+        });
+    }
+}
+
+/// C ← C + Aᵀ·B.
+///
+/// # Shapes
+/// A (rows, m) with rows `a_step` apart, B (rows, n), C (m, n), row-major.
+///
+/// # Safety
+/// The CPU has the instructions of `V`.
+#[inline(always)]
+unsafe fn add_transposed_body<V: Simd>(a: &[f32], a_step: usize, b: &[f32], n: usize, c: &mut [f32]) {
+    if n == 0 || c.is_empty() || b.is_empty() {
+        return;
+    }
+    let (m, rows) = (c.len() / n, b.len() / n);
+    assert!(a.len() >= (rows - 1) * a_step + m && c.len() == m * n && b.len() == rows * n, "product {m}×{rows}×{n}");
+    let width = WIDE * V::LANES;
+    for from in (0..n).step_by(width) {
+        let columns = width.min(n - from);
+        in_tiles!(m, |row, M| {
+            let c = c[row * n + from..].as_mut_ptr();
+            let part = Tile {
+                k: rows,
+                a: a[row..].as_ptr(),
+                a_row: 1,
+                a_step,
+                b: b[from..].as_ptr(),
+                b_step: n,
+                c,
+                c_row: n,
+                columns,
+            };
+            let start = Some((c.cast_const(), n));
+            // SAFETY: the assertion above bounds every element.
+            unsafe {
+                if columns == width {
+                    tile::<V, M, true>(&part, start);
+                } else {
+                    tile::<V, M, false>(&part, start);
+                }
+            }
+        });
+    }
+}
+
+/// Adds the rows of A to `sums`.
+#[inline(always)]
+unsafe fn add_rows_body<V: Simd>(a: &[f32], sums: &mut [f32]) {
+    let n = sums.len();
+    for at in (0..n).step_by(V::LANES) {
+        // SAFETY: called by `dispatch!` only.
+        unsafe {
+            let mut sum = V::get(&sums[at..]);
+            for row in a.chunks_exact(n) {
+                sum = sum.add(V::get(&row[at..]));
+            }
+            sum.put(&mut sums[at..]);
+        }
+    }
+}
+
+/// Multiplies each gradient by f′, from outputs of f.
+#[inline(always)]
+unsafe fn chain_body<V: Simd>(activation: Activation, gradients: &mut [f32], outputs: &[f32]) {
+    // SAFETY: called by `dispatch!` only.
+    unsafe { Finish::Chain(activation, outputs).apply::<V>(0, gradients) }
+}
+
+dispatch!(pub(crate) fn product(a: &[f32], b: &Panels, start: Start<'_>, c: &mut [f32], finish: Finish<'_>) = product_body);
+dispatch!(pub(crate) fn add_transposed(a: &[f32], a_step: usize, b: &[f32], n: usize, c: &mut [f32]) = add_transposed_body);
+dispatch!(pub(crate) fn add_rows(a: &[f32], sums: &mut [f32]) = add_rows_body);
+dispatch!(pub(crate) fn chain(activation: Activation, gradients: &mut [f32], outputs: &[f32]) = chain_body);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn values(seed: u32, n: usize) -> Vec<f32> {
+        let number = |i: usize| ((i as u32).wrapping_mul(2_654_435_761).wrapping_add(seed) >> 8) as f32 / 16_777_216.0;
+        (0..n).map(|i| 2.0 * number(i) - 1.0).collect()
+    }
+
+    fn close(found: &[f32], expected: impl Fn(usize) -> f64) -> Result<(), TestCaseError> {
+        for (i, found) in found.iter().enumerate() {
+            let expected = expected(i);
+            prop_assert!(
+                (f64::from(*found) - expected).abs() < 2e-5 * (1.0 + expected.abs()),
+                "{i}: {found} {expected}"
+            );
+        }
+        Ok(())
+    }
+
+    fn value(activation: Activation, x: f64) -> f64 {
+        match activation {
+            Activation::Identity => x,
+            Activation::Tanh => x.tanh(),
+            Activation::Relu => x.max(0.0),
+            Activation::LeakyRelu => x.max(0.01 * x),
+            Activation::Softplus => x.exp().ln_1p(),
+        }
+    }
+
+    /// From the value.
+    fn slope(activation: Activation, y: f64) -> f64 {
+        match activation {
+            Activation::Identity => 1.0,
+            Activation::Tanh => 1.0 - y * y,
+            Activation::Relu => {
+                if y > 0.0 {
+                    1.0
+                } else {
+                    0.0
+                }
+            }
+            Activation::LeakyRelu => {
+                if y > 0.0 {
+                    1.0
+                } else {
+                    0.01
+                }
+            }
+            Activation::Softplus => 1.0 - (-y).exp(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn hidden_layers_agree_with_their_definition(
+            rows in 1usize..40, inputs in 1usize..70, outputs in 1usize..70, seed: u32, kind in 0usize..5,
+        ) {
+            let activation = Activation::ALL[kind % Activation::ALL.len()];
+            let (h, w, bias) = (values(seed, rows * inputs), values(seed ^ 1, inputs * outputs), values(seed ^ 2, outputs));
+            let exact = |row: usize, column: usize| -> f64 {
+                (0..inputs).map(|i| f64::from(h[row * inputs + i]) * f64::from(w[i * outputs + column])).sum()
+            };
+            let mut out = vec![7.0; rows * outputs];
+            product(&h, &Panels::new(&w, inputs, outputs), Start::Row(&bias), &mut out, Finish::Activate(activation));
+            close(&out, |i| {
+                value(activation, exact(i / outputs, i % outputs) + f64::from(bias[i % outputs]))
+            })?;
+
+            let delta = values(seed ^ 3, rows * outputs);
+            let mut below = vec![7.0; rows * inputs];
+            product(&delta, &Panels::transposed(&w, inputs, outputs), Start::Zero, &mut below, Finish::Chain(activation, &h));
+            close(&below, |i| {
+                let (row, input) = (i / inputs, i % inputs);
+                let sum: f64 = (0..outputs).map(|o| f64::from(delta[row * outputs + o]) * f64::from(w[input * outputs + o])).sum();
+                sum * slope(activation, h[i].into())
+            })?;
+
+            let (mut dw, mut db) = (values(seed ^ 4, inputs * outputs), values(seed ^ 5, outputs));
+            let (dw_before, db_before) = (dw.clone(), db.clone());
+            add_transposed(&h, inputs, &delta, outputs, &mut dw);
+            add_rows(&delta, &mut db);
+            close(&dw, |i| {
+                let (input, output) = (i / outputs, i % outputs);
+                let sum: f64 = (0..rows).map(|r| f64::from(h[r * inputs + input]) * f64::from(delta[r * outputs + output])).sum();
+                sum + f64::from(dw_before[i])
+            })?;
+            close(&db, |o| (0..rows).map(|r| f64::from(delta[r * outputs + o])).sum::<f64>() + f64::from(db_before[o]))?;
+        }
+    }
+}
