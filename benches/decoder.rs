@@ -23,7 +23,8 @@ fn forward_and_backward(criterion: &mut Criterion) {
         let (placed, data) = (draw(6), draw(side * side));
         let log_sd = matrix(&cpu, vec![0.0], 1, 1).expect("one value");
         let weights = vec![1.0; rows];
-        let target = Target { data: &data, weights: &weights, likelihood: Likelihood::Bernoulli, log_sd: &log_sd };
+        let target =
+            Target { data: &data, pixels: None, weights: &weights, likelihood: Likelihood::Bernoulli, log_sd: &log_sd };
         group.throughput(Throughput::Elements((rows * side * side) as u64));
         let id = BenchmarkId::from_parameter(format!("{rows}×{}×{hidden}", side * side));
         group.bench_function(id, |b| {

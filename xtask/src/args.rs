@@ -40,6 +40,9 @@ pub enum Command {
     Dataset(DatasetArgs),
 }
 
+/// Share of the pixels of a step; see the table in the README of the crate `ivae`.
+const PIXELS: f64 = 1.0;
+
 /// Options of training that `train` and `analyze` share.
 #[derive(Debug, Clone, Args)]
 pub struct TrainingArgs {
@@ -91,8 +94,11 @@ pub struct TrainingArgs {
     /// Models started from different seeds; the best is trained on
     #[arg(long)]
     pub starts: Option<usize>,
-    /// Every pixel in every step, the given batch: what this version always does
-    #[arg(long)]
+    /// Share of the pixels that a step decodes, drawn anew for each patch, with invariances; 1: all
+    #[arg(long, default_value_t = PIXELS)]
+    pub pixels: f64,
+    /// Every pixel in every step
+    #[arg(long, conflicts_with = "pixels")]
     pub exact: bool,
 }
 

@@ -50,6 +50,7 @@ pub fn options(args: &TrainingArgs, rows: usize, epochs: usize, batch: usize, st
         batch: args.batch.unwrap_or(batch.min(trained.div_ceil(10)).max(1)),
         learning_rate: args.lr,
         settle: args.settle,
+        pixels: if args.exact { 1.0 } else { args.pixels },
         seed: args.seed,
         holdout: args.holdout,
         patience: args.patience,

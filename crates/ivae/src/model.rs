@@ -131,9 +131,10 @@ impl<D: Compute> Ivae<D> {
         &self,
         u: Tensor<(usize, usize), f32, D, T>,
         data: &Matrix<D>,
+        pixels: Option<&[u32]>,
         weights: &[f32],
     ) -> NetResult<Scored<D, T>> {
-        let target = Target { data, weights, likelihood: self.params.noise.likelihood(), log_sd: &self.noise };
+        let target = Target { data, pixels, weights, likelihood: self.params.noise.likelihood(), log_sd: &self.noise };
         let placed = self.place(u)?;
         Ok(match &self.decoder {
             Decoder::Spatial(decoder) => decoder.score(placed, &target)?,
@@ -147,10 +148,11 @@ impl<D: Compute> Ivae<D> {
         })
     }
 
-    /// −ELBO of rows, with the tape of `T`.
+    /// −ELBO of rows, with the tape of `T`; of a share of their pixels, if the decoder can decode some only.
     fn negative_elbo<T: Tape<f32, D>>(
         &self,
         data: &Matrix<D>,
+        share: f64,
         noise: &mut ChaCha8Rng,
     ) -> parsimon_train::Result<(Tensor<(), f32, D, T>, Terms)> {
         let (rows, _) = *data.shape();
@@ -159,7 +161,21 @@ impl<D: Compute> Ivae<D> {
         let latents = self.params.columns().len();
         let draw = (0..rows * latents).map(|_| noise.sample::<f32, _>(StandardNormal)).collect();
         let u = posterior.sample(matrix(&self.device, draw, rows, latents)?)?;
-        let scored = self.score(u, data, &vec![1.0; rows])?;
+        let weights = vec![1.0; rows];
+        let scored = match self.decoder {
+            Decoder::Spatial(_) if share < 1.0 => {
+                let (height, width, channels) = self.params.size;
+                let pixels = draw_pixels(height * width, share, rows, noise);
+                let some = matrix(
+                    &self.device,
+                    pick(&data.as_vec(), &pixels, rows, channels),
+                    rows,
+                    pixels.len() / rows * channels,
+                )?;
+                self.score(u, &some, Some(&pixels), &weights)?
+            }
+            _ => self.score(u, data, None, &weights)?,
+        };
         let mean = |rows: &[f32]| (rows.iter().map(|v| f64::from(*v)).sum::<f64>() / rows.len() as f64) as f32;
         let (reconstruction, kl) = (-mean(&scored.rows), mean(&divergence.rows));
         let terms = Terms { loss: reconstruction + self.params.beta * kl, reconstruction, kl };
@@ -225,6 +241,23 @@ impl<D: Compute> Ivae<D> {
     }
 }
 
+/// A share of the pixels for each row, one from each of as many equal stretches of the patch, so that every pixel is as
+/// likely as any other and none of the patch is left out.
+fn draw_pixels(all: usize, share: f64, rows: usize, rng: &mut impl Rng) -> Vec<u32> {
+    let n = ((all as f64 * share).round() as usize).clamp(1, all);
+    let stretch = all as f64 / n as f64;
+    let mut draw = |i: usize| (((i as f64 + rng.gen_range(0.0..1.0)) * stretch) as usize).min(all - 1) as u32;
+    (0..rows).flat_map(|_| (0..n).map(&mut draw).collect::<Vec<_>>()).collect()
+}
+
+/// The values of some pixels of each row, equally many in each.
+fn pick(data: &[f32], pixels: &[u32], rows: usize, channels: usize) -> Vec<f32> {
+    let rows = data.chunks_exact(data.len() / rows).zip(pixels.chunks_exact(pixels.len() / rows));
+    rows.flat_map(|(row, pixels)| pixels.iter().flat_map(|p| &row[*p as usize * channels..][..channels]))
+        .copied()
+        .collect()
+}
+
 /// Rows on the device at once when encoding or decoding, so that memory does not grow with the data.
 const EVALUATION_ROWS: usize = 500;
 
@@ -267,13 +300,45 @@ impl<D: Compute> Parameters<D> for Ivae<D> {
 impl<D: Compute> Model<D> for Ivae<D> {
     type Data = Patches;
 
-    fn loss(&self, data: &Patches, rows: &[usize], noise: &mut ChaCha8Rng) -> parsimon_train::Result<(Loss<D>, Terms)> {
+    fn loss(
+        &self,
+        data: &Patches,
+        rows: &[usize],
+        pixels: f64,
+        noise: &mut ChaCha8Rng,
+    ) -> parsimon_train::Result<(Loss<D>, Terms)> {
         let x = self.gather(data, rows)?;
-        self.negative_elbo(&x, noise)
+        self.negative_elbo(&x, pixels, noise)
     }
 
     fn evaluate(&self, data: &Patches, rows: &[usize], noise: &mut ChaCha8Rng) -> parsimon_train::Result<Terms> {
         let x = self.gather(data, rows)?;
-        Ok(self.negative_elbo::<NoneTape>(&x, noise)?.1)
+        Ok(self.negative_elbo::<NoneTape>(&x, 1.0, noise)?.1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn every_pixel_is_drawn_as_often_as_any_other() {
+        let (all, rows) = (29, 20_000);
+        let pixels = draw_pixels(all, 0.25, rows, &mut ChaCha8Rng::seed_from_u64(0));
+        assert_eq!(pixels.len(), 7 * rows);
+        let mut counts = vec![0.0; all];
+        pixels.iter().for_each(|p| counts[*p as usize] += 1.0);
+        let expected = (7 * rows) as f64 / all as f64;
+        // Five standard deviations of a Poisson count.
+        assert!(counts.iter().all(|c: &f64| (c - expected).abs() < 5.0 * expected.sqrt()), "{expected}: {counts:?}");
+        assert_eq!(draw_pixels(3, 0.01, 2, &mut ChaCha8Rng::seed_from_u64(0)).len(), 2, "one at least");
+    }
+
+    #[test]
+    fn the_values_picked_are_those_of_the_pixels() {
+        let data: Vec<f32> = (0..12).map(|v| v as f32).collect();
+        assert_eq!(pick(&data, &[2, 0, 1, 1], 2, 2), [4.0, 5.0, 0.0, 1.0, 8.0, 9.0, 8.0, 9.0]);
     }
 }

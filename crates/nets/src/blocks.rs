@@ -143,7 +143,7 @@ unsafe fn tile<V: Simd, const M: usize, const WHOLE: bool>(tile: &Tile, start: O
     }
 }
 
-/// Runs over `rows` in tiles of 8, 4, 2 and 1.
+/// Runs over `rows` in tiles of `HIGH`, and the rest in tiles of 8, 4, 2 and 1.
 macro_rules! in_tiles {
     ($rows:expr, |$row:ident, $m:ident| $body:expr) => {{
         let (mut $row, rows) = (0, $rows);
@@ -175,7 +175,7 @@ macro_rules! in_tiles {
 }
 
 /// Rows of a tile.
-const HIGH: usize = 12;
+pub(crate) const HIGH: usize = 12;
 
 /// C ← finish(start + A·B), each piece finished while it is near.
 ///

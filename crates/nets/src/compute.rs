@@ -56,7 +56,7 @@ pub trait Compute: Device<f32> {
         placed: Tensor<(usize, usize), f32, Self, T>,
         target: &Target<'_, Self>,
     ) -> Result<Scored<Self, T>> {
-        Self::score(spatial::composed(decoder, placed)?, target)
+        Self::score(spatial::composed(decoder, placed, target.pixels)?, target)
     }
 
     /// Decoder outputs (rows, pixels·channels) of placed latents, without gradients.
@@ -64,7 +64,7 @@ pub trait Compute: Device<f32> {
     /// # Errors
     /// If the device fails.
     fn spatial_outputs(decoder: &SpatialDecoder<Self>, placed: &Matrix<Self>) -> Result<Vec<f32>> {
-        Ok(spatial::composed(decoder, placed.clone())?.as_vec())
+        Ok(spatial::composed(decoder, placed.clone(), None)?.as_vec())
     }
 }
 

@@ -137,6 +137,9 @@ pub struct Scored<D: Compute, T> {
 pub struct Target<'a, D: Compute> {
     /// Data, (rows, pixels·channels), channels fastest.
     pub data: &'a Matrix<D>,
+    /// Which pixels of the patch the data of each row hold, row after row, equally many in each; none: all, in order.
+    /// Only a decoder that is a function of coordinates can decode some.
+    pub pixels: Option<&'a [u32]>,
     /// Weight wᵢ of each row.
     pub weights: &'a [f32],
     /// Distribution of a pixel.

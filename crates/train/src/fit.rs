@@ -18,11 +18,12 @@ pub trait Model<D: Compute>: Parameters<D> + Clone {
     /// What it is trained on, kept once for all batches.
     type Data: ?Sized;
 
-    /// The loss of some rows, and its parts.
+    /// The loss of some rows, and its parts; `pixels` is the share of the pixels to decode, for models that can decode
+    /// some only.
     ///
     /// # Errors
     /// If the device fails.
-    fn loss(&self, data: &Self::Data, rows: &[usize], noise: &mut ChaCha8Rng) -> Result<(Loss<D>, Terms)>;
+    fn loss(&self, data: &Self::Data, rows: &[usize], pixels: f64, noise: &mut ChaCha8Rng) -> Result<(Loss<D>, Terms)>;
 
     /// The parts of the loss, without gradients; cannot change the model.
     ///
@@ -224,7 +225,7 @@ fn epoch<D: Compute, M: Model<D>>(
     let mut noise = rng(options.seed, state.start, Stream::Noise, number);
     let mut sum = [0.0f64; 3];
     for rows in order.chunks(options.batch) {
-        let (loss, terms) = state.model.loss(data, rows, &mut noise)?;
+        let (loss, terms) = state.model.loss(data, rows, options.pixels, &mut noise)?;
         if !terms.loss.is_finite() {
             let Terms { loss, reconstruction, kl } = terms;
             let learning_rate = state.adam.learning_rate;

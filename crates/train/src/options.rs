@@ -15,6 +15,10 @@ pub struct Options {
     /// steps settles; 0 to 1, default 0.25.
     #[serde(default)]
     pub settle: f64,
+    /// Share of the pixels that a step decodes, drawn anew for each row, where the decoder can decode some only; above 0
+    /// to 1, default 1: all.
+    #[serde(default = "all")]
+    pub pixels: f64,
     /// Seed of weights, order and noise; default 0.
     pub seed: u64,
     /// Share of the rows, the last ones, that is never trained on; 0 to below 1, default 0.1.
@@ -28,6 +32,11 @@ pub struct Options {
     pub start_epochs: usize,
 }
 
+/// Every pixel, as files of earlier versions mean.
+fn all() -> f64 {
+    1.0
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -35,6 +44,7 @@ impl Default for Options {
             batch: 100,
             learning_rate: 1e-3,
             settle: 0.25,
+            pixels: all(),
             seed: 0,
             holdout: 0.1,
             patience: None,
@@ -87,6 +97,9 @@ impl Options {
         }
         if !(0.0..=1.0).contains(&self.settle) {
             return bad("settle", self.settle.to_string(), "0 to 1");
+        }
+        if !(self.pixels > 0.0 && self.pixels <= 1.0) {
+            return bad("pixels", self.pixels.to_string(), "above 0 to 1");
         }
         if !(self.holdout >= 0.0 && self.holdout < 1.0) {
             return bad("holdout", self.holdout.to_string(), "0 to below 1");
@@ -150,6 +163,9 @@ mod tests {
             (Options { learning_rate: 0.0, ..base.clone() }, "learning rate"),
             (Options { settle: f64::NAN, ..base.clone() }, "settle"),
             (Options { settle: -0.1, ..base.clone() }, "settle"),
+            (Options { pixels: f64::NAN, ..base.clone() }, "pixels"),
+            (Options { pixels: 0.0, ..base.clone() }, "pixels"),
+            (Options { pixels: 1.1, ..base.clone() }, "pixels"),
             (Options { holdout: f64::NAN, ..base.clone() }, "holdout"),
             (Options { holdout: 1.0, ..base.clone() }, "holdout"),
             (Options { holdout: 0.0, patience: Some(3), ..base.clone() }, "holdout"),

@@ -9,13 +9,16 @@ use crate::{Compute, Result};
 
 type Rows<D, T> = Tensor<(usize, usize), f32, D, T>;
 
-/// The decoder's outputs (rows, pixels·channels) from the device's own operations.
+/// The decoder's outputs (rows, pixels·channels) from the device's own operations, at all pixels or at those given for
+/// each row.
 pub(crate) fn composed<D: Compute, T: Tape<f32, D>>(
     decoder: &SpatialDecoder<D>,
     placed: Rows<D, T>,
+    picked: Option<&[u32]>,
 ) -> Result<Rows<D, T>> {
     let (rows, columns) = shape(&placed);
-    let (pixels, channels) = decoder.output_size();
+    let (all, channels) = decoder.output_size();
+    let pixels = picked.map_or(all, |p| p.len() / rows);
     let first = shape(&decoder.content).1;
 
     // Columns are picked by products with unit vectors: dfdx differentiates those, and its slices not, with sizes
@@ -28,7 +31,11 @@ pub(crate) fn composed<D: Compute, T: Tape<f32, D>>(
         column.try_broadcast_like::<_, Axis<1>>(&(rows, pixels)).map_err(device)
     };
     let pixel = |c: usize| -> Result<Rows<D, T>> {
-        let grid = decoder.grid.as_vec().chunks_exact(2).map(|p| p[c]).collect();
+        let grid: Vec<f32> = decoder.grid.as_vec().chunks_exact(2).map(|p| p[c]).collect();
+        if let Some(picked) = picked {
+            let values = picked.iter().map(|&p| grid[p as usize]).collect();
+            return Ok(crate::matrix(placed.device(), values, rows, pixels)?.retaped::<T>());
+        }
         let column = placed.device().try_tensor_from_vec(grid, (pixels,)).map_err(device)?.retaped::<T>();
         column.try_broadcast_like::<_, Axis<0>>(&(rows, pixels)).map_err(device)
     };

@@ -104,7 +104,8 @@ impl<D: Compute> SpatialDecoder<D> {
     }
 
     /// Weighted log-likelihood of the target given placed latents, differentiable in them, in every weight and in
-    /// the target's ln σ.
+    /// the target's ln σ. Where the target holds n of N pixels it is multiplied by N/n, so that its mean over pixels drawn
+    /// at random is that of all.
     ///
     /// # Errors
     /// If a shape does not fit, or the device fails.
@@ -114,7 +115,18 @@ impl<D: Compute> SpatialDecoder<D> {
         target: &Target<'_, D>,
     ) -> Result<Scored<D, T>> {
         let rows = self.check(shape(&placed))?;
-        let (pixels, channels) = self.output_size();
+        let (all, channels) = self.output_size();
+        let pixels = target.pixels.map_or(all, |p| p.len() / rows);
+        if let Some(picked) = target.pixels {
+            if picked.is_empty() || picked.len() != pixels * rows {
+                let what = "pixels of the target".to_owned();
+                return Err(Error::Shape { what, found: vec![picked.len()], expected: vec![rows, pixels.max(1)] });
+            }
+            if let Some(pixel) = picked.iter().find(|p| **p as usize >= all) {
+                let what = "pixel of the target";
+                return Err(Error::Parameter { what, value: pixel.to_string(), accepted: "pixels of the patch" });
+            }
+        }
         let expected = [vec![rows, pixels * channels], vec![rows], vec![1, channels]];
         let (data, log_sd) = (shape(target.data), shape(target.log_sd));
         let found = [vec![data.0, data.1], vec![target.weights.len()], vec![log_sd.0, log_sd.1]];
@@ -124,7 +136,14 @@ impl<D: Compute> SpatialDecoder<D> {
                 return Err(Error::Shape { what: what.to_owned(), found, expected });
             }
         }
-        D::spatial_score(self, placed, target)
+        if target.pixels.is_none() {
+            return D::spatial_score(self, placed, target);
+        }
+        let scale = all as f32 / pixels as f32;
+        let weights: Vec<f32> = target.weights.iter().map(|w| w * scale).collect();
+        let mut scored = D::spatial_score(self, placed, &Target { weights: &weights, ..*target })?;
+        scored.rows.iter_mut().for_each(|log_p| *log_p *= scale);
+        Ok(scored)
     }
 
     /// Outputs (rows·pixels·channels) of placed latents: logits or means, as the likelihood reads them.

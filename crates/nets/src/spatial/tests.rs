@@ -16,6 +16,8 @@ struct Case {
     weights: Vec<f32>,
     log_sd: Matrix<Cpu>,
     likelihood: Likelihood,
+    /// The pixels the data hold, of each row.
+    pixels: Option<Vec<u32>>,
 }
 
 #[derive(Debug, Clone)]
@@ -27,6 +29,8 @@ struct Setting {
     hidden: Vec<usize>,
     activation: Activation,
     likelihood: Likelihood,
+    /// Pixels in the data of each row; none: all.
+    picked: Option<usize>,
 }
 
 fn settings() -> impl Strategy<Value = Setting> {
@@ -38,8 +42,10 @@ fn settings() -> impl Strategy<Value = Setting> {
     ];
     let likelihood = prop_oneof![Just(Likelihood::Bernoulli), Just(Likelihood::Gaussian)];
     let hidden = proptest::collection::vec(1usize..20, 1..4);
-    (0u64..1000, (1usize..19, 1usize..19, 1usize..4), 1usize..20, 1usize..3, hidden, activation, likelihood).prop_map(
-        |(seed, size, rows, content, hidden, activation, likelihood)| Setting {
+    let picked = proptest::option::of(1usize..40);
+    let size = (1usize..19, 1usize..19, 1usize..4);
+    (0u64..1000, size, 1usize..20, 1usize..3, hidden, activation, likelihood, picked).prop_map(
+        |(seed, size, rows, content, hidden, activation, likelihood, picked)| Setting {
             seed,
             size,
             rows,
@@ -47,6 +53,7 @@ fn settings() -> impl Strategy<Value = Setting> {
             hidden,
             activation,
             likelihood,
+            picked,
         },
     )
 }
@@ -60,14 +67,22 @@ impl Case {
             matrix(&cpu, (0..rows * columns).map(|_| rng.gen_range(low..high)).collect(), rows, columns).unwrap()
         };
         let placed = draw(s.rows, POSE + s.content, -0.8, 0.8);
-        let data = draw(s.rows, s.size.0 * s.size.1 * s.size.2, 0.0, 1.0);
+        let all = s.size.0 * s.size.1;
+        let data = draw(s.rows, s.picked.unwrap_or(all) * s.size.2, 0.0, 1.0);
         let weights = draw(1, s.rows, 0.2, 1.5).as_vec();
         let log_sd = draw(1, s.size.2, -1.0, 0.5);
-        Self { decoder, placed, data, weights, log_sd, likelihood: s.likelihood }
+        let pixels = s.picked.map(|n| (0..s.rows * n).map(|_| rng.gen_range(0..all as u32)).collect());
+        Self { decoder, placed, data, weights, log_sd, likelihood: s.likelihood, pixels }
     }
 
     fn target(&self) -> Target<'_, Cpu> {
-        Target { data: &self.data, weights: &self.weights, likelihood: self.likelihood, log_sd: &self.log_sd }
+        Target {
+            data: &self.data,
+            pixels: self.pixels.as_deref(),
+            weights: &self.weights,
+            likelihood: self.likelihood,
+            log_sd: &self.log_sd,
+        }
     }
 
     /// Everything that has a gradient, in a fixed order.
@@ -126,11 +141,13 @@ impl Case {
         let mut total = 0.0;
         for (row, latents) in placed.chunks_exact(width).enumerate() {
             let (sin, cos) = latents[0].sin_cos();
-            for (pixel, p) in grid.chunks_exact(2).enumerate() {
+            let in_row = data.len() / channels / self.weights.len();
+            for at in 0..in_row {
+                let pixel = self.pixels.as_ref().map_or(at, |p| p[row * in_row + at] as usize);
+                let p = &grid[2 * pixel..];
                 let (x, y) = (p[0] - latents[1], p[1] - latents[2]);
                 let shrink = (-latents[3]).exp();
-                let at = [(cos * x - sin * y) * shrink, (sin * x + cos * y) * shrink];
-                let mut inputs = at.to_vec();
+                let mut inputs = vec![(cos * x - sin * y) * shrink, (sin * x + cos * y) * shrink];
                 inputs.extend(&latents[POSE..]);
                 let mut h = layer(self.decoder.coordinate.activation, &inputs, &[&q[..], &z[..]].concat(), &b);
                 assert_eq!(h.len(), first);
@@ -138,7 +155,7 @@ impl Case {
                     h = layer(*a, &h, w, b);
                 }
                 for (c, l) in layer(Activation::Identity, &h, &o, &o_bias).into_iter().enumerate() {
-                    let v = f64::from(data[(row * grid.len() / 2 + pixel) * channels + c]);
+                    let v = f64::from(data[(row * in_row + at) * channels + c]);
                     let log_p = match self.likelihood {
                         Likelihood::Bernoulli => v * l - l.exp().ln_1p(),
                         Likelihood::Gaussian => {
@@ -167,10 +184,11 @@ proptest! {
         // Within rounding of a kink either slope is right.
         prop_assume!(!kinked(setting.activation) || case.pass(0, 0, 0.0).1 > 5e-6);
         let fused = fused_score(&case.decoder, case.placed.leaky_trace(), &case.target()).unwrap();
-        let outputs = composed(&case.decoder, case.placed.leaky_trace()).unwrap();
+        let outputs = composed(&case.decoder, case.placed.leaky_trace(), None).unwrap();
         for (a, b) in fused_outputs(&case.decoder, &case.placed).iter().zip(outputs.as_vec()) {
             prop_assert!((a - b).abs() < 2e-5, "output {} {}", a, b);
         }
+        let outputs = composed(&case.decoder, case.placed.leaky_trace(), case.pixels.as_deref()).unwrap();
         let composed = crate::likelihood::composed(outputs, &case.target()).unwrap();
         for (a, b) in fused.rows.iter().zip(&composed.rows) {
             prop_assert!((a - b).abs() < 1e-4 * (1.0 + b.abs()), "log p {} {}", a, b);
@@ -242,6 +260,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
         hidden: vec![24, 24],
         activation: Activation::Tanh,
         likelihood: Likelihood::Bernoulli,
+        picked: None,
     };
     let case = Case::new(&setting);
     let run = |threads| {
@@ -267,9 +286,55 @@ fn shapes_that_do_not_fit_are_rejected() {
     assert!(decoder.outputs(&placed(5)).is_err());
     let (data, log_sd) = (matrix(&cpu, vec![0.0; 32], 2, 16).unwrap(), matrix(&cpu, vec![0.0], 1, 1).unwrap());
     let score = |weights: &[f32]| {
-        let target = Target { data: &data, weights, likelihood: Likelihood::Bernoulli, log_sd: &log_sd };
+        let target = Target { data: &data, pixels: None, weights, likelihood: Likelihood::Bernoulli, log_sd: &log_sd };
         decoder.score::<NoneTape>(placed(6), &target).map(|s| s.rows.len())
     };
     assert!(score(&[1.0]).is_err());
     assert_eq!(score(&[1.0, 1.0]).unwrap(), 2);
+    let data = matrix(&cpu, vec![0.0; 6], 2, 3).unwrap();
+    let some = |pixels: &[u32]| {
+        let (likelihood, weights) = (Likelihood::Bernoulli, &[1.0, 1.0]);
+        let target = Target { data: &data, pixels: Some(pixels), weights, likelihood, log_sd: &log_sd };
+        decoder.score::<NoneTape>(placed(6), &target).map(|s| s.rows.len())
+    };
+    assert_eq!(some(&[0, 7, 15, 3, 3, 3]).unwrap(), 2);
+    for wrong in [&[][..], &[0, 1, 2, 3, 4], &[0, 1, 2, 3], &[0, 1, 2, 3, 4, 16]] {
+        assert!(some(wrong).is_err(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn pixels_drawn_at_random_score_on_average_as_all() {
+    let setting = Setting {
+        seed: 3,
+        size: (6, 5, 2),
+        rows: 2,
+        content: 2,
+        hidden: vec![7],
+        activation: Activation::Tanh,
+        likelihood: Likelihood::Gaussian,
+        picked: None,
+    };
+    let case = Case::new(&setting);
+    let all = case.decoder.score(case.placed.leaky_trace(), &case.target()).unwrap();
+    let (all_rows, expected) = (all.rows.clone(), case.gradients(all));
+    // Every pixel once, three of them at a time, is a mean over all draws.
+    let (mut rows, mut mean) = (vec![0.0; 2], expected.iter().map(|g| vec![0.0; g.len()]).collect::<Vec<_>>());
+    for from in 0..10 {
+        let pixels: Vec<u32> = (0..2).flat_map(|_| (0..3).map(|i| 10 * i + from)).collect();
+        let data = case.data.as_vec();
+        let held: Vec<f32> =
+            pixels.iter().enumerate().flat_map(|(i, p)| data[(i / 3 * 30 + *p as usize) * 2..][..2].to_vec()).collect();
+        let data = matrix(&Cpu::default(), held, 2, 6).unwrap();
+        let target = Target { data: &data, pixels: Some(&pixels), ..case.target() };
+        let scored = case.decoder.score(case.placed.leaky_trace(), &target).unwrap();
+        rows.iter_mut().zip(&scored.rows).for_each(|(m, r)| *m += r / 10.0);
+        for (mean, part) in mean.iter_mut().flatten().zip(case.gradients(scored).into_iter().flatten()) {
+            *mean += part / 10.0;
+        }
+    }
+    for (found, expected) in rows.iter().zip(all_rows).chain(mean.iter().flatten().zip(expected.into_iter().flatten()))
+    {
+        assert!((found - expected).abs() < 1e-4 * (1.0 + expected.abs()), "{found} {expected}");
+    }
 }
