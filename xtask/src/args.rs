@@ -40,7 +40,7 @@ pub enum Command {
     Dataset(DatasetArgs),
 }
 
-/// Share of the pixels of a step; see the table in the README of the crate `ivae`.
+/// Share of the pixels that a step decodes.
 const PIXELS: f64 = 1.0;
 
 /// Options of training that `train` and `analyze` share.
