@@ -30,7 +30,7 @@ fn loss(model: &Ivae<Cpu>, data: &Patches, direction: &weights::Arrays, step: f3
 }
 
 fn gradient(model: &Ivae<Cpu>, data: &Patches) -> weights::Arrays {
-    let (loss, _) = model.loss(data, &ROWS, &mut noise()).unwrap();
+    let (loss, _) = model.loss(data, &ROWS, 1.0, &mut noise()).unwrap();
     let mut gradients = loss.backward();
     let mut found = weights::collect(model);
     model.visit("", &mut |name, parameter| {
