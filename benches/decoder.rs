@@ -3,7 +3,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use dfdx::tensor::{Cpu, Trace};
 use dfdx::tensor_ops::Backward;
-use parsimon_nets::{Activation, Likelihood, SpatialDecoder, Target, matrix};
+use parsimon_nets::{Activation, Likelihood, Precision, SpatialDecoder, Target, matrix};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -23,13 +23,15 @@ fn forward_and_backward(criterion: &mut Criterion) {
         let (placed, data) = (draw(6), draw(side * side));
         let log_sd = matrix(&cpu, vec![0.0], 1, 1).expect("one value");
         let weights = vec![1.0; rows];
-        let target =
-            Target { data: &data, pixels: None, weights: &weights, likelihood: Likelihood::Bernoulli, log_sd: &log_sd };
         group.throughput(Throughput::Elements((rows * side * side) as u64));
-        let id = BenchmarkId::from_parameter(format!("{rows}×{}×{hidden}", side * side));
-        group.bench_function(id, |b| {
-            b.iter(|| decoder.score(placed.leaky_trace(), &target).map(|scored| scored.total.backward()));
-        });
+        for precision in [Precision::F32, Precision::Bf16] {
+            let (likelihood, weights, log_sd) = (Likelihood::Bernoulli, &weights, &log_sd);
+            let target = Target { data: &data, pixels: None, weights, likelihood, log_sd, precision };
+            let id = BenchmarkId::new(format!("{precision:?}"), format!("{rows}×{}×{hidden}", side * side));
+            group.bench_function(id, |b| {
+                b.iter(|| decoder.score(placed.leaky_trace(), &target).map(|scored| scored.total.backward()));
+            });
+        }
     }
     group.finish();
 }

@@ -5,7 +5,7 @@ use dfdx::tensor_ops::Backward;
 use parsimon_core::Patches;
 use parsimon_ivae::{Ivae, Noise, Params};
 use parsimon_nets::{Parameters, weights};
-use parsimon_train::Model;
+use parsimon_train::{Model, Step};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -30,7 +30,7 @@ fn loss(model: &Ivae<Cpu>, data: &Patches, direction: &weights::Arrays, step: f3
 }
 
 fn gradient(model: &Ivae<Cpu>, data: &Patches) -> weights::Arrays {
-    let (loss, _) = model.loss(data, &ROWS, 1.0, &mut noise()).unwrap();
+    let (loss, _) = model.loss(data, &ROWS, Step::EXACT, &mut noise()).unwrap();
     let mut gradients = loss.backward();
     let mut found = weights::collect(model);
     model.visit("", &mut |name, parameter| {

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use parsimon_io::RawLayout;
 use parsimon_ivae::{Invariances, Noise};
+use parsimon_nets::Activation;
 
 /// From microscopy images to a few meaningful numbers per atom.
 #[derive(Debug, Parser)]
@@ -55,6 +56,12 @@ pub struct TrainingArgs {
     /// Units of the hidden layers, of the encoder and, in reverse, of the decoder
     #[arg(long, value_delimiter = ',', default_value = "128,128")]
     pub hidden: Vec<usize>,
+    /// Non-linearity of the hidden layers
+    #[arg(long, value_enum, default_value_t = ActivationArg::Tanh)]
+    pub activation: ActivationArg,
+    /// Pose and content reach every layer of the decoder, past the layers below
+    #[arg(long)]
+    pub skip: bool,
     /// bernoulli, gaussian (σ learned) or gaussian=SIGMA [default: bernoulli in train, gaussian in analyze]
     #[arg(long)]
     pub likelihood: Option<Noise>,
@@ -100,6 +107,45 @@ pub struct TrainingArgs {
     /// Every pixel in every step
     #[arg(long, conflicts_with = "pixels")]
     pub exact: bool,
+    /// Numbers of the decoder's large products while it trains; bf16 is faster where the CPU has AVX512-BF16
+    #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
+    pub precision: PrecisionArg,
+}
+
+/// Non-linearities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ActivationArg {
+    /// tanh x.
+    Tanh,
+    /// max(x, 0).
+    Relu,
+    /// x, or x/100 below zero.
+    LeakyRelu,
+    /// ln(1 + eˣ).
+    Softplus,
+    /// x times the normal distribution function, nearly.
+    Gelu,
+}
+
+impl From<ActivationArg> for Activation {
+    fn from(arg: ActivationArg) -> Self {
+        match arg {
+            ActivationArg::Tanh => Self::Tanh,
+            ActivationArg::Relu => Self::Relu,
+            ActivationArg::LeakyRelu => Self::LeakyRelu,
+            ActivationArg::Softplus => Self::Softplus,
+            ActivationArg::Gelu => Self::Gelu,
+        }
+    }
+}
+
+/// Numbers of the large products.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionArg {
+    /// 24 bits of precision.
+    F32,
+    /// 8 bits of precision, summed in f32.
+    Bf16,
 }
 
 /// Options of `analyze`.

@@ -105,8 +105,10 @@ pub fn uncalibrated(image: &Image) -> String {
 
 fn parameters(analysis: &Analysis) -> Vec<(String, String)> {
     let used = &analysis.detection.used;
-    let Params { size, invariances, latent, hidden, noise, beta, prior } = analysis.trained.fitted.state.model.params();
-    let Options { epochs, batch, learning_rate, holdout, patience, starts, .. } = &analysis.trained.options;
+    let params = analysis.trained.fitted.state.model.params();
+    let Params { size, invariances, latent, hidden, activation, skip, noise, beta, prior } = params;
+    let Options { epochs, batch, learning_rate, pixels, precision, holdout, patience, starts, .. } =
+        &analysis.trained.options;
     let stored = if analysis.image.metadata.stored_as.is_empty() { "–" } else { &analysis.image.metadata.stored_as };
     let pixel = |axis: &parsimon_core::Axis| format!("{:.6} {}", axis.scale, axis.unit);
     let (rows, columns) = analysis.image.shape();
@@ -121,7 +123,7 @@ fn parameters(analysis: &Analysis) -> Vec<(String, String)> {
         ("patch", format!("{} × {} × {}", size.0, size.1, size.2)),
         ("invariances", invariances.to_string()),
         ("content latents", latent.to_string()),
-        ("hidden layers", format!("{hidden:?}")),
+        ("hidden layers", format!("{hidden:?}, {activation:?}{}", if *skip { ", with skips" } else { "" })),
         ("likelihood", format!("{noise:?}")),
         ("β", beta.to_string()),
         (
@@ -129,6 +131,7 @@ fn parameters(analysis: &Analysis) -> Vec<(String, String)> {
             format!("angle {} rad, shift {} half-widths, ln scale {}", prior.angle, prior.shift, prior.scale),
         ),
         ("epochs, batch, learning rate", format!("{epochs}, {batch}, {learning_rate}")),
+        ("pixels of a step", format!("{:.0} %, {precision:?}", 100.0 * pixels)),
         ("held out", format!("{holdout} of the rows, the last ones")),
         ("patience", patience.map_or("none".into(), |p| p.to_string())),
         ("starts", starts.to_string()),

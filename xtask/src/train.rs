@@ -5,9 +5,10 @@ use anyhow::{Context, Result, ensure};
 use dfdx::tensor::Cpu;
 use parsimon_core::Patches;
 use parsimon_ivae::{Config, Ivae, Noise, Params, Prior, load_config};
+use parsimon_nets::Precision;
 use parsimon_train::{Bar, Fitted, Options, State, load_checkpoint, save_checkpoint, write_history};
 
-use crate::args::{ModelArg, TrainArgs, TrainingArgs};
+use crate::args::{ModelArg, PrecisionArg, TrainArgs, TrainingArgs};
 use crate::figures;
 use crate::output::Output;
 use crate::{FINISHES, STOP};
@@ -37,7 +38,17 @@ pub fn params(args: &TrainingArgs, size: (usize, usize, usize), noise: Noise, an
         scale: args.prior_scale.unwrap_or(base.scale),
     };
     let (invariances, noise) = (args.invariances, args.likelihood.unwrap_or(noise));
-    Params { size, invariances, latent: args.latent, hidden: args.hidden.clone(), noise, beta: args.beta, prior }
+    Params {
+        size,
+        invariances,
+        latent: args.latent,
+        hidden: args.hidden.clone(),
+        activation: args.activation.into(),
+        skip: args.skip,
+        noise,
+        beta: args.beta,
+        prior,
+    }
 }
 
 /// Options of training as the command line gives them; `rows` limits the default batch.
@@ -51,6 +62,10 @@ pub fn options(args: &TrainingArgs, rows: usize, epochs: usize, batch: usize, st
         learning_rate: args.lr,
         settle: args.settle,
         pixels: if args.exact { 1.0 } else { args.pixels },
+        precision: match args.precision {
+            PrecisionArg::F32 => Precision::F32,
+            PrecisionArg::Bf16 => Precision::Bf16,
+        },
         seed: args.seed,
         holdout: args.holdout,
         patience: args.patience,

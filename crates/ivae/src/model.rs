@@ -3,9 +3,12 @@ use dfdx::tensor::{NoneTape, Tape, Tensor};
 use dfdx::tensor_ops::TryMatMul;
 use ndarray::Array4;
 use parsimon_core::Patches;
-use parsimon_nets::{Activation, Compute, Dense, Matrix, Parameters, Scored, SpatialDecoder, Target, matrix};
+use parsimon_nets::{
+    Activation, Compute, Dense, Matrix, Parameters, Precision, Scored, SpatialDecoder, Target, matrix,
+    values as nets_values,
+};
 use parsimon_objective::{Posterior, negative_elbo};
-use parsimon_train::{Loss, Model, Terms};
+use parsimon_train::{Loss, Model, Step, Terms};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
@@ -54,7 +57,7 @@ impl<D: Compute> Ivae<D> {
         let mut chain = |sizes: &[usize]| -> Result<Vec<Dense<D>>> {
             let pairs = sizes.iter().zip(&sizes[1..]);
             Ok(pairs
-                .map(|(&i, &o)| Dense::new(device, i, o, Activation::Tanh, rng))
+                .map(|(&i, &o)| Dense::new(device, i, o, params.activation, rng))
                 .collect::<std::result::Result<_, _>>()?)
         };
         let encoder = chain(&[&[pixels], &params.hidden[..]].concat())?;
@@ -74,7 +77,10 @@ impl<D: Compute> Ivae<D> {
             Decoder::Dense(dense)
         } else {
             let hidden: Vec<usize> = params.hidden.iter().rev().copied().collect();
-            let spatial = SpatialDecoder::new(device, params.size, params.latent, &hidden, Activation::Tanh, rng)?;
+            let mut spatial = SpatialDecoder::new(device, params.size, params.latent, &hidden, params.activation, rng)?;
+            if params.skip {
+                spatial = spatial.with_skips(rng)?;
+            }
             Decoder::Spatial(Box::new(spatial))
         };
         let sd = match params.noise {
@@ -132,9 +138,10 @@ impl<D: Compute> Ivae<D> {
         u: Tensor<(usize, usize), f32, D, T>,
         data: &Matrix<D>,
         pixels: Option<&[u32]>,
-        weights: &[f32],
+        precision: Precision,
     ) -> NetResult<Scored<D, T>> {
-        let target = Target { data, pixels, weights, likelihood: self.params.noise.likelihood(), log_sd: &self.noise };
+        let (weights, likelihood) = (&vec![1.0; data.shape().0][..], self.params.noise.likelihood());
+        let target = Target { data, pixels, weights, likelihood, log_sd: &self.noise, precision };
         let placed = self.place(u)?;
         Ok(match &self.decoder {
             Decoder::Spatial(decoder) => decoder.score(placed, &target)?,
@@ -152,7 +159,7 @@ impl<D: Compute> Ivae<D> {
     fn negative_elbo<T: Tape<f32, D>>(
         &self,
         data: &Matrix<D>,
-        share: f64,
+        Step { pixels: share, precision }: Step,
         noise: &mut ChaCha8Rng,
     ) -> parsimon_train::Result<(Tensor<(), f32, D, T>, Terms)> {
         let (rows, _) = *data.shape();
@@ -161,20 +168,19 @@ impl<D: Compute> Ivae<D> {
         let latents = self.params.columns().len();
         let draw = (0..rows * latents).map(|_| noise.sample::<f32, _>(StandardNormal)).collect();
         let u = posterior.sample(matrix(&self.device, draw, rows, latents)?)?;
-        let weights = vec![1.0; rows];
         let scored = match self.decoder {
             Decoder::Spatial(_) if share < 1.0 => {
                 let (height, width, channels) = self.params.size;
                 let pixels = draw_pixels(height * width, share, rows, noise);
                 let some = matrix(
                     &self.device,
-                    pick(&data.as_vec(), &pixels, rows, channels),
+                    pick(&nets_values(data), &pixels, rows, channels),
                     rows,
                     pixels.len() / rows * channels,
                 )?;
-                self.score(u, &some, Some(&pixels), &weights)?
+                self.score(u, &some, Some(&pixels), precision)?
             }
-            _ => self.score(u, data, None, &weights)?,
+            _ => self.score(u, data, None, precision)?,
         };
         let mean = |rows: &[f32]| (rows.iter().map(|v| f64::from(*v)).sum::<f64>() / rows.len() as f64) as f32;
         let (reconstruction, kl) = (-mean(&scored.rows), mean(&divergence.rows));
@@ -235,7 +241,11 @@ impl<D: Compute> Ivae<D> {
         let images = data.images();
         let mut values = Vec::with_capacity(rows.len() * h * w * c);
         for &row in rows {
-            values.extend(images.index_axis(ndarray::Axis(0), row).iter());
+            let image = images.index_axis(ndarray::Axis(0), row);
+            match image.as_slice() {
+                Some(image) => values.extend_from_slice(image),
+                None => values.extend(image.iter()),
+            }
         }
         matrix(&self.device, values, rows.len(), h * w * c)
     }
@@ -304,16 +314,16 @@ impl<D: Compute> Model<D> for Ivae<D> {
         &self,
         data: &Patches,
         rows: &[usize],
-        pixels: f64,
+        step: Step,
         noise: &mut ChaCha8Rng,
     ) -> parsimon_train::Result<(Loss<D>, Terms)> {
         let x = self.gather(data, rows)?;
-        self.negative_elbo(&x, pixels, noise)
+        self.negative_elbo(&x, step, noise)
     }
 
     fn evaluate(&self, data: &Patches, rows: &[usize], noise: &mut ChaCha8Rng) -> parsimon_train::Result<Terms> {
         let x = self.gather(data, rows)?;
-        Ok(self.negative_elbo::<NoneTape>(&x, 1.0, noise)?.1)
+        Ok(self.negative_elbo::<NoneTape>(&x, Step::EXACT, noise)?.1)
     }
 }
 

@@ -1,6 +1,6 @@
 use std::str::FromStr;
 
-use parsimon_nets::Likelihood;
+use parsimon_nets::{Activation, Likelihood};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -104,6 +104,12 @@ pub struct Params {
     pub latent: usize,
     /// Units of the hidden layers of encoder and decoder; default 128, 128.
     pub hidden: Vec<usize>,
+    /// Non-linearity of the hidden layers; default tanh.
+    #[serde(default)]
+    pub activation: Activation,
+    /// Whether pose and content reach every layer of the decoder; default no. Needs an invariance.
+    #[serde(default)]
+    pub skip: bool,
     /// Likelihood; default Bernoulli.
     pub noise: Noise,
     /// Weight β of the divergence; above 0, default 1: the ELBO itself.
@@ -137,6 +143,8 @@ impl Params {
             invariances: Invariances { rotation: true, translation: true, scale: false },
             latent: 2,
             hidden: vec![128, 128],
+            activation: Activation::Tanh,
+            skip: false,
             noise: Noise::Bernoulli,
             beta: 1.0,
             prior: Prior::default(),
@@ -161,6 +169,9 @@ impl Params {
         }
         if self.hidden.is_empty() || self.hidden.iter().any(|h| !(1..=1 << 14).contains(h)) {
             return bad("hidden", format!("{:?}", self.hidden), "one or more layers of 1 to 16384 units");
+        }
+        if self.skip && self.invariances.none() {
+            return bad("skip", "on".into(), "off without invariances, whose decoder alone has skips");
         }
         let mut positive = vec![
             ("beta", self.beta),

@@ -2,6 +2,7 @@
 
 use dfdx::tensor::{Tape, Tensor};
 use dfdx::tensor_ops::{Device, TryAdd, TryMul};
+use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::error::device;
@@ -9,7 +10,8 @@ use crate::maths;
 use crate::simd::Simd;
 
 /// Non-linearity after a layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Activation {
     /// None.
     Identity,
@@ -22,13 +24,23 @@ pub enum Activation {
     LeakyRelu,
     /// ln(1 + eˣ).
     Softplus,
+    /// ½x(1 + tanh(√(2/π)(x + 0.044715x³))).
+    Gelu,
 }
 
 const LEAK: f32 = 0.01;
 
+/// √(2/π), and the weight of the cube, of [`Activation::Gelu`].
+const GELU: (f32, f32) = (0.797_884_6, 0.044_715);
+
 impl Activation {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Identity, Self::Tanh, Self::Relu, Self::LeakyRelu, Self::Softplus];
+    pub const ALL: [Self; 6] = [Self::Identity, Self::Tanh, Self::Relu, Self::LeakyRelu, Self::Softplus, Self::Gelu];
+
+    /// Whether its slope is no function of its values, so that the way forward has to keep the slopes.
+    pub(crate) fn keeps_slope(self) -> bool {
+        self == Self::Gelu
+    }
 
     /// Applies it with the device's own operations.
     pub(crate) fn composed<D: Device<f32>, T: Tape<f32, D>>(
@@ -46,6 +58,7 @@ impl Activation {
                 x.try_relu().map_err(device)?.try_add(damped).map_err(device)
             }
             Self::Softplus => composed_softplus(x),
+            Self::Gelu => x.try_fast_gelu().map_err(device),
         }
     }
 
@@ -63,11 +76,32 @@ impl Activation {
                 Self::Relu => x.at_least(V::splat(0.0)),
                 Self::LeakyRelu => x.at_least(V::splat(LEAK).mul(x)),
                 Self::Softplus => maths::softplus(x),
+                Self::Gelu => {
+                    let half = V::splat(0.5).mul(x);
+                    half.fused(gelu_turn(x), half)
+                }
             }
         }
     }
 
-    /// Its slope, written as a function of its own values.
+    /// Its slope at x, for those that keep it.
+    ///
+    /// # Safety
+    /// As [`Simd`] says.
+    #[inline(always)]
+    pub(crate) unsafe fn slope_at<V: Simd>(self, x: V) -> V {
+        // SAFETY: as the caller vouches.
+        unsafe {
+            let (half, one, t) = (V::splat(0.5), V::splat(1.0), gelu_turn(x));
+            let inner = x.mul(x).fused(V::splat(3.0 * GELU.0 * GELU.1), V::splat(GELU.0));
+            // ½(1 + t) + ½x(1 − t²)·inner; where the cube has overflowed, 1 − t² is 0 and x·inner must be finite.
+            let x = x.at_least(V::splat(-20.0)).at_most(V::splat(20.0));
+            let bend = x.mul(inner.at_most(V::splat(1e6))).mul(one.sub(t.mul(t)));
+            half.fused(t.add(bend), half)
+        }
+    }
+
+    /// Its slope, written as a function of its own values, or the slope itself if that is kept.
     ///
     /// # Safety
     /// As [`Simd`] says.
@@ -82,8 +116,19 @@ impl Activation {
                 Self::Relu => y.if_positive(one, zero),
                 Self::LeakyRelu => y.if_positive(one, V::splat(LEAK)),
                 Self::Softplus => one.sub(maths::exp(zero.sub(y))),
+                Self::Gelu => y,
             }
         }
+    }
+}
+
+/// tanh(√(2/π)(x + 0.044715x³)).
+#[inline(always)]
+unsafe fn gelu_turn<V: Simd>(x: V) -> V {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        let scale = x.mul(x).fused(V::splat(GELU.0 * GELU.1), V::splat(GELU.0));
+        maths::tanh(x.mul(scale))
     }
 }
 

@@ -1,9 +1,12 @@
+#![allow(unsafe_code, reason = "vector instructions, run by functions compiled for them")]
+
 use std::collections::BTreeMap;
 
-use dfdx::shapes::HasShape;
 use dfdx::tensor::Gradients;
 
-use crate::{Compute, Parameters, Result, matrix};
+use crate::maths::dispatch;
+use crate::simd::Simd;
+use crate::{Compute, Parameters, Result, values};
 
 /// Adam: m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g², w ← w − η·m̂/(√v̂ + ε), with bias-corrected m̂, v̂.
 ///
@@ -51,19 +54,14 @@ impl Adam {
         model.visit_mut("", &mut |name, parameter| {
             let step = || -> Result<()> {
                 gradients.get_or_alloc_mut(parameter).map_err(crate::error::device)?;
-                let gradient = gradients.get(parameter).as_vec();
-                let mut values = parameter.as_vec();
+                let gradient = values(&gradients.get(parameter));
+                let mut weights = values(parameter);
                 let moments = self.moments.entry(name).or_default();
-                moments.first.resize(values.len(), 0.0);
-                moments.second.resize(values.len(), 0.0);
-                let state = moments.first.iter_mut().zip(&mut moments.second);
-                for ((w, g), (m, v)) in values.iter_mut().zip(&gradient).zip(state) {
-                    *m = b1 * *m + (1.0 - b1) * g;
-                    *v = b2 * *v + (1.0 - b2) * g * g;
-                    *w -= rate * *m / (v.sqrt() * spread + self.epsilon);
-                }
-                let (rows, columns) = *parameter.shape();
-                *parameter = matrix(parameter.device(), values, rows, columns)?;
+                moments.first.resize(weights.len(), 0.0);
+                moments.second.resize(weights.len(), 0.0);
+                let constants = [b1, b2, rate, spread, self.epsilon];
+                update(constants, &gradient, &mut weights, &mut moments.first, &mut moments.second);
+                parameter.copy_from(&weights);
                 Ok(())
             };
             if outcome.is_ok() {
@@ -74,13 +72,33 @@ impl Adam {
     }
 }
 
+/// One step of one parameter; the constants are β₁, β₂, the corrected η, the correction of √v, and ε.
+#[inline(always)]
+unsafe fn update_body<V: Simd>(constants: [f32; 5], gradient: &[f32], w: &mut [f32], m: &mut [f32], v: &mut [f32]) {
+    let [b1, b2, rate, spread, epsilon] = constants;
+    for at in (0..w.len()).step_by(V::LANES) {
+        // SAFETY: called by `dispatch!` only.
+        unsafe {
+            let g = V::get(&gradient[at..]);
+            let first = V::splat(b1).fused(V::get(&m[at..]), V::splat(1.0 - b1).mul(g));
+            let second = V::splat(b2).fused(V::get(&v[at..]), V::splat(1.0 - b2).mul(g.mul(g)));
+            first.put(&mut m[at..]);
+            second.put(&mut v[at..]);
+            let step = V::splat(rate).mul(first).div(second.sqrt().fused(V::splat(spread), V::splat(epsilon)));
+            V::get(&w[at..]).sub(step).put(&mut w[at..]);
+        }
+    }
+}
+
+dispatch!(fn update(constants: [f32; 5], gradient: &[f32], w: &mut [f32], m: &mut [f32], v: &mut [f32]) = update_body);
+
 #[cfg(test)]
 mod tests {
     use dfdx::tensor::{Cpu, Trace};
     use dfdx::tensor_ops::{Backward, SumTo, TryMul};
 
     use super::*;
-    use crate::Matrix;
+    use crate::{Matrix, matrix};
 
     struct One(Matrix<Cpu>);
 

@@ -7,7 +7,7 @@ use crate::maths::{Level, dispatch, level};
 use crate::simd::Simd;
 
 /// Vectors across a tile.
-const WIDE: usize = 2;
+pub(crate) const WIDE: usize = 2;
 
 /// A k×n matrix in panels of columns, each as wide as a tile, row by row; the last is filled up with zeros.
 #[derive(Clone, Debug)]
@@ -21,21 +21,27 @@ pub(crate) struct Panels {
 impl Panels {
     /// From a row-major k×n matrix.
     pub(crate) fn new(matrix: &[f32], k: usize, n: usize) -> Self {
-        Self::of(k, n, |row, column| matrix[row * n + column])
+        Self::of(k, n, |row, from, values| {
+            let count = values.len().min(n - from);
+            values[..count].copy_from_slice(&matrix[row * n + from..][..count]);
+        })
     }
 
     /// The transpose of a row-major n×k matrix.
     pub(crate) fn transposed(matrix: &[f32], n: usize, k: usize) -> Self {
-        Self::of(k, n, |row, column| matrix[column * k + row])
+        Self::of(k, n, |row, from, values| {
+            let column = matrix[from * k..].chunks_exact(k).map(|values| values[row]);
+            values.iter_mut().zip(column).for_each(|(v, m)| *v = m);
+        })
     }
 
-    fn of(k: usize, n: usize, at: impl Fn(usize, usize) -> f32) -> Self {
+    /// `fill` sets the part of a row that begins at a column.
+    fn of(k: usize, n: usize, fill: impl Fn(usize, usize, &mut [f32])) -> Self {
         let width = WIDE * lanes();
         let mut values = vec![0.0; n.div_ceil(width) * width * k];
         for (panel, values) in values.chunks_exact_mut((width * k).max(1)).enumerate() {
             for (row, values) in values.chunks_exact_mut(width).enumerate() {
-                let columns = panel * width..n.min((panel + 1) * width);
-                values.iter_mut().zip(columns).for_each(|(v, column)| *v = at(row, column));
+                fill(row, panel * width, values);
             }
         }
         Self { k, n, width, values }
@@ -43,7 +49,7 @@ impl Panels {
 }
 
 /// Numbers in a vector of the instruction set in use.
-fn lanes() -> usize {
+pub(crate) fn lanes() -> usize {
     match level() {
         Level::Portable => <crate::simd::Plain as Simd>::LANES,
         #[cfg(target_arch = "x86_64")]
@@ -59,6 +65,29 @@ pub(crate) enum Start<'a> {
     Zero,
     /// The same row everywhere.
     Row(&'a [f32]),
+    /// A matrix laid out like the product.
+    Each(&'a [f32]),
+}
+
+impl Start<'_> {
+    /// Fails unless it fits a product of m×n.
+    pub(crate) fn check(self, m: usize, n: usize) {
+        match self {
+            Self::Zero => {}
+            Self::Row(row) => assert!(row.len() == n, "a row of {} for {n} columns", row.len()),
+            Self::Each(values) => assert!(values.len() >= m * n, "{} values for {m}×{n}", values.len()),
+        }
+    }
+
+    /// Where it is read for a tile, and how far its rows are apart.
+    #[inline(always)]
+    pub(crate) fn at(self, row: usize, column: usize, n: usize) -> Option<(*const f32, usize)> {
+        match self {
+            Self::Zero => None,
+            Self::Row(values) => Some((values[column..].as_ptr(), 0)),
+            Self::Each(values) => Some((values[row * n + column..].as_ptr(), n)),
+        }
+    }
 }
 
 /// What becomes of the elements of a product.
@@ -66,20 +95,25 @@ pub(crate) enum Start<'a> {
 pub(crate) enum Finish<'a> {
     /// f of each.
     Activate(Activation),
-    /// Each times f′, from outputs of f laid out like the product.
+    /// Each times f′, from outputs of f laid out like the product, or from what f keeps.
     Chain(Activation, &'a [f32]),
 }
 
 impl Finish<'_> {
-    /// Finishes the piece of the product that begins at `from`.
+    /// Finishes the piece of the product that begins at `from`; slopes go where f keeps them.
     #[inline(always)]
-    unsafe fn apply<V: Simd>(self, from: usize, piece: &mut [f32]) {
+    unsafe fn apply<V: Simd>(self, from: usize, piece: &mut [f32], slopes: &mut [f32]) {
         for at in (0..piece.len()).step_by(V::LANES) {
             // SAFETY: as the caller vouches.
             unsafe {
                 let x = V::get(&piece[at..]);
                 let x = match self {
-                    Self::Activate(activation) => activation.of(x),
+                    Self::Activate(activation) => {
+                        if !slopes.is_empty() {
+                            activation.slope_at(x).put(&mut slopes[from + at..from + piece.len()]);
+                        }
+                        activation.of(x)
+                    }
                     Self::Chain(activation, outputs) => x.mul(activation.slope(V::get(&outputs[from + at..]))),
                 };
                 x.put(&mut piece[at..]);
@@ -88,20 +122,40 @@ impl Finish<'_> {
     }
 }
 
+/// What a tile multiplies.
+pub(crate) trait Multiply {
+    /// left·right + sum.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of `V`, and those of the type.
+    unsafe fn fused<V: Simd>(left: V, right: V, sum: V) -> V;
+}
+
+/// Numbers in f32.
+pub(crate) struct Single;
+
+impl Multiply for Single {
+    #[inline(always)]
+    unsafe fn fused<V: Simd>(left: V, right: V, sum: V) -> V {
+        // SAFETY: as the caller vouches.
+        unsafe { left.fused(right, sum) }
+    }
+}
+
 /// Factors and result of a tile.
-struct Tile {
+pub(crate) struct Tile {
     /// Number of products summed in each element.
-    k: usize,
-    a: *const f32,
+    pub(crate) k: usize,
+    pub(crate) a: *const f32,
     /// From one row of the tile to the next, and from one product to the next.
-    a_row: usize,
-    a_step: usize,
-    b: *const f32,
-    b_step: usize,
-    c: *mut f32,
-    c_row: usize,
+    pub(crate) a_row: usize,
+    pub(crate) a_step: usize,
+    pub(crate) b: *const f32,
+    pub(crate) b_step: usize,
+    pub(crate) c: *mut f32,
+    pub(crate) c_row: usize,
     /// Columns, up to the width of a tile.
-    columns: usize,
+    pub(crate) columns: usize,
 }
 
 /// C ← `start` + A·B over M rows, where `start` is read at each row's first column, `start_row` apart.
@@ -109,7 +163,10 @@ struct Tile {
 /// # Safety
 /// A, B and C reach as far as sizes and steps say; B has whole vectors unless `WHOLE` is false.
 #[inline(always)]
-unsafe fn tile<V: Simd, const M: usize, const WHOLE: bool>(tile: &Tile, start: Option<(*const f32, usize)>) {
+pub(crate) unsafe fn tile<V: Simd, K: Multiply, const M: usize, const WHOLE: bool>(
+    tile: &Tile,
+    start: Option<(*const f32, usize)>,
+) {
     let &Tile { k, a, a_row, a_step, b, b_step, c, c_row, columns } = tile;
     let count = |j: usize| columns.saturating_sub(j * V::LANES).min(V::LANES);
     // SAFETY: offsets stay below what the caller vouches for.
@@ -125,7 +182,7 @@ unsafe fn tile<V: Simd, const M: usize, const WHOLE: bool>(tile: &Tile, start: O
             for (i, sums) in sums.iter_mut().enumerate() {
                 let left = V::splat(*a.add(i * a_row + p * a_step));
                 for (sum, right) in sums.iter_mut().zip(right) {
-                    *sum = left.fused(right, *sum);
+                    *sum = K::fused(left, right, *sum);
                 }
             }
         }
@@ -173,11 +230,12 @@ macro_rules! in_tiles {
         }
     }};
 }
+pub(crate) use in_tiles;
 
 /// Rows of a tile.
 pub(crate) const HIGH: usize = 12;
 
-/// C ← finish(start + A·B), each piece finished while it is near.
+/// C ← finish(start + A·B), each piece finished while it is near; `slopes` is laid out like C if f keeps them, else empty.
 ///
 /// # Shapes
 /// A (m, k), B (k, n), C (m, n), row-major.
@@ -185,23 +243,23 @@ pub(crate) const HIGH: usize = 12;
 /// # Safety
 /// The CPU has the instructions of `V`, which is the vector of [`level`].
 #[inline(always)]
-unsafe fn product_body<V: Simd>(a: &[f32], b: &Panels, start: Start<'_>, c: &mut [f32], finish: Finish<'_>) {
+unsafe fn product_body<V: Simd>(
+    a: &[f32],
+    b: &Panels,
+    start: Start<'_>,
+    (c, slopes): (&mut [f32], &mut [f32]),
+    finish: Finish<'_>,
+) {
     let Panels { k, n, width, ref values } = *b;
     if n == 0 {
         return;
     }
     let m = c.len() / n;
     assert!(a.len() >= m * k && c.len() == m * n && width == WIDE * V::LANES, "product {m}×{k}×{n}");
-    if let Start::Row(row) = start {
-        assert!(row.len() == n, "a row of {} for {n} columns", row.len());
-    }
+    start.check(m, n);
     for (panel, values) in values.chunks_exact((width * k).max(1)).enumerate() {
         let from = panel * width;
         let columns = width.min(n - from);
-        let start = match start {
-            Start::Zero => None,
-            Start::Row(row) => Some((row[from..].as_ptr(), 0)),
-        };
         in_tiles!(m, |row, M| {
             let part = Tile {
                 k,
@@ -217,14 +275,14 @@ unsafe fn product_body<V: Simd>(a: &[f32], b: &Panels, start: Start<'_>, c: &mut
             // SAFETY: the assertions above bound every element; panels are whole, only C may be narrower.
             unsafe {
                 if columns == width {
-                    tile::<V, M, true>(&part, start);
+                    tile::<V, Single, M, true>(&part, start.at(row, from, n));
                 } else {
-                    tile::<V, M, false>(&part, start);
+                    tile::<V, Single, M, false>(&part, start.at(row, from, n));
                 }
             }
             for row in row..row + M {
                 // SAFETY: as the caller vouches.
-                unsafe { finish.apply::<V>(row * n + from, &mut c[row * n + from..][..columns]) }
+                unsafe { finish.apply::<V>(row * n + from, &mut c[row * n + from..][..columns], slopes) }
             }
         });
     }
@@ -264,9 +322,9 @@ unsafe fn add_transposed_body<V: Simd>(a: &[f32], a_step: usize, b: &[f32], n: u
             // SAFETY: the assertion above bounds every element.
             unsafe {
                 if columns == width {
-                    tile::<V, M, true>(&part, start);
+                    tile::<V, Single, M, true>(&part, start);
                 } else {
-                    tile::<V, M, false>(&part, start);
+                    tile::<V, Single, M, false>(&part, start);
                 }
             }
         });
@@ -289,14 +347,16 @@ unsafe fn add_rows_body<V: Simd>(a: &[f32], sums: &mut [f32]) {
     }
 }
 
-/// Multiplies each gradient by f′, from outputs of f.
+/// Multiplies each gradient by f′, from outputs of f or what it keeps.
 #[inline(always)]
 unsafe fn chain_body<V: Simd>(activation: Activation, gradients: &mut [f32], outputs: &[f32]) {
     // SAFETY: called by `dispatch!` only.
-    unsafe { Finish::Chain(activation, outputs).apply::<V>(0, gradients) }
+    unsafe { Finish::Chain(activation, outputs).apply::<V>(0, gradients, &mut []) }
 }
 
-dispatch!(pub(crate) fn product(a: &[f32], b: &Panels, start: Start<'_>, c: &mut [f32], finish: Finish<'_>) = product_body);
+dispatch!(pub(crate) fn product(
+    a: &[f32], b: &Panels, start: Start<'_>, c: (&mut [f32], &mut [f32]), finish: Finish<'_>,
+) = product_body);
 dispatch!(pub(crate) fn add_transposed(a: &[f32], a_step: usize, b: &[f32], n: usize, c: &mut [f32]) = add_transposed_body);
 dispatch!(pub(crate) fn add_rows(a: &[f32], sums: &mut [f32]) = add_rows_body);
 dispatch!(pub(crate) fn chain(activation: Activation, gradients: &mut [f32], outputs: &[f32]) = chain_body);
@@ -330,10 +390,15 @@ mod tests {
             Activation::Relu => x.max(0.0),
             Activation::LeakyRelu => x.max(0.01 * x),
             Activation::Softplus => x.exp().ln_1p(),
+            Activation::Gelu => 0.5 * x * (1.0 + gelu_turn(x)),
         }
     }
 
-    /// From the value.
+    fn gelu_turn(x: f64) -> f64 {
+        (std::f64::consts::FRAC_2_PI.sqrt() * (x + 0.044715 * x.powi(3))).tanh()
+    }
+
+    /// From the value, or from what is kept.
     fn slope(activation: Activation, y: f64) -> f64 {
         match activation {
             Activation::Identity => 1.0,
@@ -353,13 +418,14 @@ mod tests {
                 }
             }
             Activation::Softplus => 1.0 - (-y).exp(),
+            Activation::Gelu => y,
         }
     }
 
     proptest! {
         #[test]
         fn hidden_layers_agree_with_their_definition(
-            rows in 1usize..40, inputs in 1usize..70, outputs in 1usize..70, seed: u32, kind in 0usize..5,
+            rows in 1usize..40, inputs in 1usize..70, outputs in 1usize..70, seed: u32, kind in 0usize..6,
         ) {
             let activation = Activation::ALL[kind % Activation::ALL.len()];
             let (h, w, bias) = (values(seed, rows * inputs), values(seed ^ 1, inputs * outputs), values(seed ^ 2, outputs));
@@ -367,14 +433,23 @@ mod tests {
                 (0..inputs).map(|i| f64::from(h[row * inputs + i]) * f64::from(w[i * outputs + column])).sum()
             };
             let mut out = vec![7.0; rows * outputs];
-            product(&h, &Panels::new(&w, inputs, outputs), Start::Row(&bias), &mut out, Finish::Activate(activation));
-            close(&out, |i| {
-                value(activation, exact(i / outputs, i % outputs) + f64::from(bias[i % outputs]))
-            })?;
+            let mut slopes = vec![7.0; if activation.keeps_slope() { out.len() } else { 0 }];
+            let panels = Panels::new(&w, inputs, outputs);
+            product(&h, &panels, Start::Row(&bias), (&mut out, &mut slopes), Finish::Activate(activation));
+            let before = |i: usize| exact(i / outputs, i % outputs) + f64::from(bias[i % outputs]);
+            close(&out, |i| value(activation, before(i)))?;
+            // By differences, which is all that is known of it here.
+            let step = 1e-6;
+            let rise = |x: f64| (value(activation, x + step) - value(activation, x - step)) / (2.0 * step);
+            close(&slopes, |i| rise(before(i)))?;
+            let each: Vec<f32> = (0..rows).flat_map(|_| bias.clone()).collect();
+            let mut again = vec![7.0; rows * outputs];
+            product(&h, &panels, Start::Each(&each), (&mut again, &mut slopes), Finish::Activate(activation));
+            prop_assert_eq!(&again, &out);
 
             let delta = values(seed ^ 3, rows * outputs);
             let mut below = vec![7.0; rows * inputs];
-            product(&delta, &Panels::transposed(&w, inputs, outputs), Start::Zero, &mut below, Finish::Chain(activation, &h));
+            product(&delta, &Panels::transposed(&w, inputs, outputs), Start::Zero, (&mut below, &mut []), Finish::Chain(activation, &h));
             close(&below, |i| {
                 let (row, input) = (i / inputs, i % inputs);
                 let sum: f64 = (0..outputs).map(|o| f64::from(delta[row * outputs + o]) * f64::from(w[input * outputs + o])).sum();

@@ -1,3 +1,5 @@
+use dfdx::prelude::ReshapeTo;
+use dfdx::shapes::HasShape;
 use dfdx::tensor::{Cpu, SplitTape, Tape, Tensor};
 use dfdx::tensor_ops::Device;
 
@@ -110,4 +112,14 @@ pub fn matrix<D: Compute>(on: &D, values: Vec<f32>, rows: usize, columns: usize)
         return Err(Error::Shape { what, found: vec![values.len()], expected: vec![rows, columns] });
     }
     on.try_tensor_from_vec(values, (rows, columns)).map_err(device)
+}
+
+/// The values of a matrix, row by row.
+pub fn values<D: Compute>(of: &Matrix<D>) -> Vec<f32> {
+    let (rows, columns) = *of.shape();
+    // Laid out row by row if it is not yet, and copied whole: `as_vec` follows the strides of every element.
+    let Ok(flat) = of.clone().try_reshape_like(&(rows * columns,)) else { return of.as_vec() };
+    let mut values = vec![0.0; rows * columns];
+    flat.copy_into(&mut values);
+    values
 }

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use crate::blocks::{Finish, Panels, Start, add_rows, add_transposed, chain, product};
 use crate::error::device;
-use crate::{Activation, Compute, Error, Matrix, Parameters, Result};
+use crate::{Activation, Compute, Error, Matrix, Parameters, Result, values};
 
 /// A fully connected layer, y = f(x·W + b).
 ///
@@ -87,8 +87,8 @@ pub(crate) fn uniform<D: Compute>(
     limit: f32,
     rng: &mut impl Rng,
 ) -> Result<Matrix<D>> {
-    let values = (0..rows * columns).map(|_| rng.gen_range(-limit..=limit)).collect();
-    crate::matrix(device, values, rows, columns)
+    let drawn = (0..rows * columns).map(|_| rng.gen_range(-limit..=limit)).collect();
+    crate::matrix(device, drawn, rows, columns)
 }
 
 /// A dense layer from the device's own operations: the reference, and what CUDA runs.
@@ -122,31 +122,41 @@ pub(crate) fn fused<T: Tape<f32, Cpu>>(
     by_input: bool,
 ) -> Result<Tensor<(usize, usize), f32, Cpu, T>> {
     let (rows, (inputs, outputs)) = (shape(x).0, shape(&layer.weight));
-    let weight = Panels::new(&layer.weight.as_vec(), inputs, outputs);
-    let (values, bias) = (x.as_vec(), layer.bias.as_vec());
+    let weight = Panels::new(&values(&layer.weight), inputs, outputs);
+    let (data, bias) = (values(x), values(&layer.bias));
     let mut y = vec![0.0; rows * outputs];
-    y.par_chunks_mut((ROWS * outputs).max(1)).zip(values.par_chunks((ROWS * inputs).max(1))).for_each(|(y, x)| {
-        product(x, &weight, Start::Row(&bias), y, Finish::Activate(layer.activation));
+    let mut slopes = vec![0.0; if T::OWNS_TAPE && layer.activation.keeps_slope() { y.len() } else { 0 }];
+    let mut kept: Vec<&mut [f32]> = slopes.chunks_mut((ROWS * outputs).max(1)).collect();
+    kept.resize_with(rows.div_ceil(ROWS), Default::default);
+    let work = y.par_chunks_mut((ROWS * outputs).max(1)).zip(data.par_chunks((ROWS * inputs).max(1)));
+    work.zip(kept).for_each(|((y, x), slopes)| {
+        product(x, &weight, Start::Row(&bias), (y, slopes), Finish::Activate(layer.activation));
     });
     let out = crate::matrix(x.device(), y.clone(), rows, outputs)?;
     if T::OWNS_TAPE {
         let (x, layer, ghost) = (x.clone(), layer.clone(), out.clone());
         tape.add_backward_op(move |gradients| {
             gradients.get_or_alloc_mut(&ghost)?;
-            let mut delta = gradients.get(&ghost).as_vec();
-            chain(layer.activation, &mut delta, &y);
+            let mut delta = values(&gradients.get(&ghost));
+            chain(layer.activation, &mut delta, if slopes.is_empty() { &y } else { &slopes });
             let dw = gradients.get_or_alloc_mut(&layer.weight)?;
             dw.par_chunks_mut((ROWS * outputs).max(1)).enumerate().for_each(|(task, dw)| {
-                add_transposed(&values[task * ROWS..], inputs, &delta, outputs, dw);
+                add_transposed(&data[task * ROWS..], inputs, &delta, outputs, dw);
             });
             add_rows(&delta, gradients.get_or_alloc_mut(&layer.bias)?);
             if by_input {
-                let transposed = Panels::transposed(&layer.weight.as_vec(), inputs, outputs);
+                let transposed = Panels::transposed(&values(&layer.weight), inputs, outputs);
                 let dx = gradients.get_or_alloc_mut(&x)?;
                 dx.par_chunks_mut((ROWS * inputs).max(1)).zip(delta.par_chunks((ROWS * outputs).max(1))).for_each(
                     |(dx, delta)| {
                         let mut part = vec![0.0; dx.len()];
-                        product(delta, &transposed, Start::Zero, &mut part, Finish::Activate(Activation::Identity));
+                        product(
+                            delta,
+                            &transposed,
+                            Start::Zero,
+                            (&mut part, &mut []),
+                            Finish::Activate(Activation::Identity),
+                        );
                         dx.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
                     },
                 );

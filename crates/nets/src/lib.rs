@@ -2,6 +2,7 @@
 
 mod activation;
 mod adam;
+mod bf16;
 mod blocks;
 mod compute;
 mod dense;
@@ -9,15 +10,17 @@ mod error;
 mod likelihood;
 mod maths;
 mod parameters;
+mod precision;
 mod simd;
 mod spatial;
 pub mod weights;
 
 pub use activation::Activation;
 pub use adam::{Adam, Moments};
-pub use compute::{Compute, Matrix, matrix};
+pub use compute::{Compute, Matrix, matrix, values};
 pub use dense::Dense;
 pub use error::{Error, Result};
 pub use likelihood::{Likelihood, Scored, Target};
 pub use parameters::Parameters;
-pub use spatial::{SpatialDecoder, grid};
+pub use precision::Precision;
+pub use spatial::{Skip, SpatialDecoder, grid};

@@ -9,7 +9,7 @@ use crate::dense::shape;
 use crate::error::device;
 use crate::maths;
 use crate::simd::Simd;
-use crate::{Compute, Matrix, Result};
+use crate::{Compute, Matrix, Precision, Result};
 
 /// Distribution of a pixel's value x given the decoder's output ℓ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -146,6 +146,8 @@ pub struct Target<'a, D: Compute> {
     pub likelihood: Likelihood,
     /// ln σ of each channel, (1, channels); used by the Gaussian only.
     pub log_sd: &'a Matrix<D>,
+    /// Numbers of the large products, where a device has a choice.
+    pub precision: Precision,
 }
 
 /// Weighted log-likelihood of outputs (rows, pixels·channels), from the device's own operations.

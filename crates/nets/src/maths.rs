@@ -87,8 +87,14 @@ unsafe fn polynomial<V: Simd, const N: usize>(x: V, coefficients: [f32; N]) -> V
 #[inline(always)]
 pub(crate) unsafe fn exp<V: Simd>(x: V) -> V {
     // SAFETY: as the vector's methods say.
+    unsafe { exp_within(x.at_least(V::splat(-87.0)).at_most(V::splat(88.0))) }
+}
+
+/// As [`exp`], for x known to be in its range.
+#[inline(always)]
+unsafe fn exp_within<V: Simd>(x: V) -> V {
+    // SAFETY: as the vector's methods say.
     unsafe {
-        let x = x.at_least(V::splat(-87.0)).at_most(V::splat(88.0));
         // eˣ = 2ⁿ eʳ with |r| ≤ ln 2 / 2; ln 2 in two parts keeps r exact.
         let whole = V::splat(12_582_912.0);
         let shifted = x.fused(V::splat(std::f32::consts::LOG2_E), whole);
@@ -106,7 +112,7 @@ pub(crate) unsafe fn tanh<V: Simd>(x: V) -> V {
     unsafe {
         let limited = x.at_least(V::splat(-10.0)).at_most(V::splat(10.0));
         let one = V::splat(1.0);
-        one.sub(V::splat(2.0).div(exp(limited.add(limited)).add(one)))
+        V::splat(-2.0).fused(exp_within(limited.add(limited)).add(one).reciprocal(), one)
     }
 }
 
@@ -116,7 +122,7 @@ pub(crate) unsafe fn sigmoid<V: Simd>(x: V) -> V {
     // SAFETY: as the vector's methods say.
     unsafe {
         let one = V::splat(1.0);
-        one.div(one.add(exp(V::splat(0.0).sub(x))))
+        one.add(exp(V::splat(0.0).sub(x))).reciprocal()
     }
 }
 
@@ -129,7 +135,7 @@ pub(crate) unsafe fn softplus<V: Simd>(x: V) -> V {
         let minus = zero.sub(x);
         let t = exp(x.at_most(minus));
         // ln(1+t) = 2 artanh(t / (2+t)), whose argument is at most 1/3.
-        let s = t.div(V::splat(2.0).add(t));
+        let s = t.mul(V::splat(2.0).add(t).reciprocal());
         let p = [1.0 / 13.0, 1.0 / 11.0, 1.0 / 9.0, 1.0 / 7.0, 1.0 / 5.0, 1.0 / 3.0, 1.0];
         x.at_least(zero).add(s.add(s).mul(polynomial(s.mul(s), p)))
     }

@@ -30,6 +30,19 @@ pub(crate) trait Simd: Copy {
     unsafe fn if_positive(self, yes: Self, no: Self) -> Self;
     /// 2ⁿ of 2²³·1.5 + n, whole n from −126 to 127.
     unsafe fn power_of_two(self) -> Self;
+    unsafe fn sqrt(self) -> Self;
+    /// 1/self to 2 ulp, of finite numbers.
+    unsafe fn reciprocal(self) -> Self;
+    /// `LANES` numbers in bf16, the upper halves of f32.
+    unsafe fn load_half(from: *const u16) -> Self;
+    /// Rounded to bf16, to nearest, ties to even.
+    unsafe fn store_half(self, to: *mut u16);
+    /// Lanes of two numbers in bf16: self rounded in the lower half, `upper` in the upper one.
+    unsafe fn pairs(self, upper: Self) -> Self;
+    /// Of pairs, the numbers in the lower halves.
+    unsafe fn lower(self) -> Self;
+    /// Of pairs, the numbers in the upper halves.
+    unsafe fn upper(self) -> Self;
 
     /// The next numbers of a slice, and zeros after its end.
     #[inline(always)]
@@ -163,13 +176,62 @@ impl Simd for Plain {
     unsafe fn power_of_two(self) -> Self {
         Self(self.0.map(|x| f32::from_bits(x.to_bits().wrapping_add(127) << 23)))
     }
+
+    #[inline(always)]
+    unsafe fn sqrt(self) -> Self {
+        Self(self.0.map(f32::sqrt))
+    }
+
+    #[inline(always)]
+    unsafe fn reciprocal(self) -> Self {
+        Self(self.0.map(f32::recip))
+    }
+
+    #[inline(always)]
+    unsafe fn load_half(from: *const u16) -> Self {
+        // SAFETY: the caller vouches for eight numbers.
+        Self(std::array::from_fn(|i| f32::from_bits(u32::from(unsafe { *from.add(i) }) << 16)))
+    }
+
+    #[inline(always)]
+    unsafe fn store_half(self, to: *mut u16) {
+        for (i, x) in self.0.iter().enumerate() {
+            // SAFETY: the caller vouches for eight numbers.
+            unsafe { *to.add(i) = (rounded(*x) >> 16) as u16 }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn pairs(self, upper: Self) -> Self {
+        self.with(upper, |low, up| f32::from_bits(rounded(low) >> 16 | rounded(up) & UPPER))
+    }
+
+    #[inline(always)]
+    unsafe fn lower(self) -> Self {
+        Self(self.0.map(|x| f32::from_bits(x.to_bits() << 16)))
+    }
+
+    #[inline(always)]
+    unsafe fn upper(self) -> Self {
+        Self(self.0.map(|x| f32::from_bits(x.to_bits() & UPPER)))
+    }
+}
+
+/// The half of an f32 that is a bf16.
+const UPPER: u32 = 0xffff_0000;
+
+/// Bits of an f32 whose upper half is the nearest bf16.
+#[inline(always)]
+fn rounded(x: f32) -> u32 {
+    let bits = x.to_bits();
+    bits.wrapping_add(0x7fff + (bits >> 16 & 1))
 }
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86 {
     use std::arch::x86_64::*;
 
-    use super::Simd;
+    use super::{Simd, UPPER};
 
     pub(crate) use std::arch::x86_64::{__m256, __m512};
 
@@ -219,6 +281,8 @@ pub(crate) mod x86 {
         splat(x: f32) -> Self = _mm512_set1_ps(x);
         load(from: *const f32) -> Self = _mm512_loadu_ps(from);
         load_some(from: *const f32, count: usize) -> Self = _mm512_maskz_loadu_ps(low(count), from);
+        load_half(from: *const u16) -> Self =
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()))));
     }, {
         store(x, to: *mut f32) = _mm512_storeu_ps(to, x);
         store_some(x, to: *mut f32, count: usize) = _mm512_mask_storeu_ps(to, low(count), x);
@@ -235,7 +299,44 @@ pub(crate) mod x86 {
             let exponent = _mm512_add_epi32(_mm512_castps_si512(x), _mm512_set1_epi32(127));
             _mm512_castsi512_ps(_mm512_slli_epi32::<23>(exponent))
         };
+        sqrt(x) -> Self = _mm512_sqrt_ps(x);
+        reciprocal(x) -> Self = {
+            // 14 bits and a step of Newton's take a fifth of a division.
+            let near = _mm512_rcp14_ps(x);
+            _mm512_mul_ps(near, _mm512_fnmadd_ps(x, near, _mm512_set1_ps(2.0)))
+        };
+        store_half(x, to: *mut u16) =
+            _mm256_storeu_si256(to.cast(), _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(rounded_512(x))));
+        pairs(x, upper: Self) -> Self = {
+            let upper = _mm512_and_si512(rounded_512(upper), _mm512_set1_epi32(UPPER as i32));
+            _mm512_castsi512_ps(_mm512_or_si512(_mm512_srli_epi32::<16>(rounded_512(x)), upper))
+        };
+        lower(x) -> Self = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_castps_si512(x)));
+        upper(x) -> Self =
+            _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(UPPER as i32)));
     } }
+
+    /// As [`super::rounded`].
+    #[inline(always)]
+    unsafe fn rounded_512(x: __m512) -> __m512i {
+        // SAFETY: the caller vouches for the CPU.
+        unsafe {
+            let bits = _mm512_castps_si512(x);
+            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd)
+        }
+    }
+
+    /// As [`super::rounded`].
+    #[inline(always)]
+    unsafe fn rounded_256(x: __m256) -> __m256i {
+        // SAFETY: the caller vouches for the CPU.
+        unsafe {
+            let bits = _mm256_castps_si256(x);
+            let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+            _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd)
+        }
+    }
 
     /// All ones in the first `count` lanes.
     #[inline(always)]
@@ -251,6 +352,8 @@ pub(crate) mod x86 {
         splat(x: f32) -> Self = _mm256_set1_ps(x);
         load(from: *const f32) -> Self = _mm256_loadu_ps(from);
         load_some(from: *const f32, count: usize) -> Self = _mm256_maskload_ps(from, mask(count));
+        load_half(from: *const u16) -> Self =
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()))));
     }, {
         store(x, to: *mut f32) = _mm256_storeu_ps(to, x);
         store_some(x, to: *mut f32, count: usize) = _mm256_maskstore_ps(to, mask(count), x);
@@ -267,5 +370,19 @@ pub(crate) mod x86 {
             let exponent = _mm256_add_epi32(_mm256_castps_si256(x), _mm256_set1_epi32(127));
             _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent))
         };
+        sqrt(x) -> Self = _mm256_sqrt_ps(x);
+        reciprocal(x) -> Self = _mm256_div_ps(_mm256_set1_ps(1.0), x);
+        store_half(x, to: *mut u16) = {
+            let halves = _mm256_srli_epi32::<16>(rounded_256(x));
+            let packed = _mm256_permute4x64_epi64::<0b1000>(_mm256_packus_epi32(halves, halves));
+            _mm_storeu_si128(to.cast(), _mm256_castsi256_si128(packed))
+        };
+        pairs(x, upper: Self) -> Self = {
+            let upper = _mm256_and_si256(rounded_256(upper), _mm256_set1_epi32(UPPER as i32));
+            _mm256_castsi256_ps(_mm256_or_si256(_mm256_srli_epi32::<16>(rounded_256(x)), upper))
+        };
+        lower(x) -> Self = _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(x)));
+        upper(x) -> Self =
+            _mm256_castsi256_ps(_mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(UPPER as i32)));
     } }
 }

@@ -8,7 +8,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::{Epoch, Error, Options, Result, Split, Terms};
+use crate::{Epoch, Error, Options, Result, Split, Step, Terms};
 
 /// A loss that carries the way back to its parameters.
 pub type Loss<D> = Tensor<(), f32, D, OwnedTape<f32, D>>;
@@ -18,12 +18,11 @@ pub trait Model<D: Compute>: Parameters<D> + Clone {
     /// What it is trained on, kept once for all batches.
     type Data: ?Sized;
 
-    /// The loss of some rows, and its parts; `pixels` is the share of the pixels to decode, for models that can decode
-    /// some only.
+    /// The loss of some rows, and its parts.
     ///
     /// # Errors
     /// If the device fails.
-    fn loss(&self, data: &Self::Data, rows: &[usize], pixels: f64, noise: &mut ChaCha8Rng) -> Result<(Loss<D>, Terms)>;
+    fn loss(&self, data: &Self::Data, rows: &[usize], step: Step, noise: &mut ChaCha8Rng) -> Result<(Loss<D>, Terms)>;
 
     /// The parts of the loss, without gradients; cannot change the model.
     ///
@@ -84,8 +83,10 @@ fn rng(seed: u64, start: usize, stream: Stream, epoch: usize) -> ChaCha8Rng {
     rng
 }
 
-/// Draws of the latents in an evaluation; the mean over them steadies the loss.
-const EVALUATION_DRAWS: usize = 4;
+/// Draws of the latents in an evaluation: more where few rows are, to steady the mean over them.
+fn evaluation_draws(rows: usize) -> usize {
+    600usize.div_ceil(rows.max(1)).clamp(1, 4)
+}
 
 /// Rows of an evaluation that are on the device at once.
 const EVALUATION_BATCH: usize = 500;
@@ -97,7 +98,8 @@ const EVALUATION_BATCH: usize = 500;
 pub fn evaluate<D: Compute, M: Model<D>>(model: &M, data: &M::Data, rows: &[usize], seed: u64) -> Result<Terms> {
     let mut noise = rng(seed, 0, Stream::Evaluation, 0);
     let (mut loss, mut reconstruction, mut kl) = (0.0f64, 0.0f64, 0.0f64);
-    for _ in 0..EVALUATION_DRAWS {
+    let draws = evaluation_draws(rows.len());
+    for _ in 0..draws {
         for rows in rows.chunks(EVALUATION_BATCH) {
             let terms = model.evaluate(data, rows, &mut noise)?;
             let weight = rows.len() as f64;
@@ -106,7 +108,7 @@ pub fn evaluate<D: Compute, M: Model<D>>(model: &M, data: &M::Data, rows: &[usiz
             kl += weight * f64::from(terms.kl);
         }
     }
-    let mean = |sum: f64| (sum / (rows.len() * EVALUATION_DRAWS) as f64) as f32;
+    let mean = |sum: f64| (sum / (rows.len() * draws) as f64) as f32;
     Ok(Terms { loss: mean(loss), reconstruction: mean(reconstruction), kl: mean(kl) })
 }
 
@@ -225,7 +227,7 @@ fn epoch<D: Compute, M: Model<D>>(
     let mut noise = rng(options.seed, state.start, Stream::Noise, number);
     let mut sum = [0.0f64; 3];
     for rows in order.chunks(options.batch) {
-        let (loss, terms) = state.model.loss(data, rows, options.pixels, &mut noise)?;
+        let (loss, terms) = state.model.loss(data, rows, options.step(), &mut noise)?;
         if !terms.loss.is_finite() {
             let Terms { loss, reconstruction, kl } = terms;
             let learning_rate = state.adam.learning_rate;

@@ -1,3 +1,4 @@
+use parsimon_nets::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -19,6 +20,9 @@ pub struct Options {
     /// to 1, default 1: all.
     #[serde(default = "all")]
     pub pixels: f64,
+    /// Numbers of the large products; default f32.
+    #[serde(default)]
+    pub precision: Precision,
     /// Seed of weights, order and noise; default 0.
     pub seed: u64,
     /// Share of the rows, the last ones, that is never trained on; 0 to below 1, default 0.1.
@@ -45,6 +49,7 @@ impl Default for Options {
             learning_rate: 1e-3,
             settle: 0.25,
             pixels: all(),
+            precision: Precision::F32,
             seed: 0,
             holdout: 0.1,
             patience: None,
@@ -52,6 +57,20 @@ impl Default for Options {
             start_epochs: 5,
         }
     }
+}
+
+/// How the loss of one step is computed; its expectation does not depend on it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Step {
+    /// Share of the pixels to decode, for models that can decode some only.
+    pub pixels: f64,
+    /// Numbers of the large products, where there is a choice.
+    pub precision: Precision,
+}
+
+impl Step {
+    /// Every pixel, in f32.
+    pub const EXACT: Self = Self { pixels: 1.0, precision: Precision::F32 };
 }
 
 /// Rows to train on and rows held out, as the options split them.
@@ -64,6 +83,11 @@ pub struct Split {
 }
 
 impl Options {
+    /// What the options say of a step.
+    pub fn step(&self) -> Step {
+        Step { pixels: self.pixels, precision: self.precision }
+    }
+
     /// Step size of an epoch, counted from 1: η until the settling epochs begin, then falling in equal steps, the next of
     /// which would reach 0.
     pub fn rate(&self, epoch: usize) -> f32 {
@@ -104,6 +128,7 @@ impl Options {
         if !(self.holdout >= 0.0 && self.holdout < 1.0) {
             return bad("holdout", self.holdout.to_string(), "0 to below 1");
         }
+        self.precision.check()?;
         if self.patience.is_some() && self.holdout == 0.0 {
             return bad("holdout", "0".into(), "above 0 if training is to stop early");
         }

@@ -5,7 +5,7 @@ use dfdx::tensor_ops::{TryAdd, TryMul, TrySub};
 use super::{POSE, SpatialDecoder};
 use crate::dense::{add_row, shape};
 use crate::error::device;
-use crate::{Compute, Result};
+use crate::{Compute, Matrix, Result};
 
 type Rows<D, T> = Tensor<(usize, usize), f32, D, T>;
 
@@ -19,7 +19,6 @@ pub(crate) fn composed<D: Compute, T: Tape<f32, D>>(
     let (rows, columns) = shape(&placed);
     let (all, channels) = decoder.output_size();
     let pixels = picked.map_or(all, |p| p.len() / rows);
-    let first = shape(&decoder.content).1;
 
     // Columns are picked by products with unit vectors: dfdx differentiates those, and its slices not, with sizes
     // known at run time only. The tape that came in stays with the content; each use of the pose starts its own.
@@ -51,22 +50,40 @@ pub(crate) fn composed<D: Compute, T: Tape<f32, D>>(
     let qy = y.try_mul(cos()?).map_err(device)?.try_add(times(&x2, sin()?)?).map_err(device)?;
     let (qx, qy) = (qx.try_mul(shrink()?).map_err(device)?, qy.try_mul(shrink()?).map_err(device)?);
 
-    let along = |q: Rows<D, T>, axis: usize| -> Result<Rows<D, T>> {
+    let along = |q: Rows<D, T>, axis: usize, weight: &Matrix<D>| -> Result<Rows<D, T>> {
         let pick = crate::matrix(q.device(), unit(axis, 2), 1, 2)?.retaped::<T>();
-        let row = pick.try_matmul(decoder.coordinate.weight.clone()).map_err(device)?;
+        let row = pick.try_matmul(weight.clone()).map_err(device)?;
         q.try_reshape_like(&(rows * pixels, 1)).map_err(device)?.try_matmul(row).map_err(device)
     };
     let content = columns - POSE;
     let pick = (0..columns * content).map(|i| if i / content == i % content + POSE { 1.0 } else { 0.0 }).collect();
     let pick = crate::matrix(placed.device(), pick, columns, content)?;
     let z = placed.try_matmul(pick).map_err(device)?;
-    let z = z.try_matmul(decoder.content.clone()).map_err(device)?;
-    let z = z.try_broadcast_like::<_, Axis<1>>(&(rows, pixels, first)).map_err(device)?;
-    let z = z.try_reshape_like(&(rows * pixels, first)).map_err(device)?;
-    let h = z.try_add(along(qx, 0)?).map_err(device)?.try_add(along(qy, 1)?).map_err(device)?;
+    let spread = |z: Rows<D, T>, weight: &Matrix<D>| -> Result<Rows<D, T>> {
+        let width = shape(weight).1;
+        let z = z.try_matmul(weight.clone()).map_err(device)?;
+        let z = z.try_broadcast_like::<_, Axis<1>>(&(rows, pixels, width)).map_err(device)?;
+        z.try_reshape_like(&(rows * pixels, width)).map_err(device)
+    };
+    let input = |(qx, qy, z): (Rows<D, T>, Rows<D, T>, Rows<D, T>), coordinate: &Matrix<D>, content: &Matrix<D>| {
+        let h = spread(z, content)?.try_add(along(qx, 0, coordinate)?).map_err(device)?;
+        h.try_add(along(qy, 1, coordinate)?).map_err(device)
+    };
+    let skips = decoder.skips.iter().map(|skip| {
+        let copies = (qx.retaped::<T>(), qy.retaped::<T>(), z.retaped::<T>());
+        input(copies, &skip.coordinate, &skip.content)
+    });
+    let mut skips = skips.collect::<Result<Vec<_>>>()?.into_iter();
+    let h = input((qx, qy, z), &decoder.coordinate.weight, &decoder.content)?;
     let mut h = decoder.coordinate.activation.composed(add_row(h, &decoder.coordinate.bias)?)?;
     for layer in decoder.hidden.iter().chain([&decoder.output]) {
-        h = crate::dense::composed(h, layer)?;
+        h = match skips.next() {
+            None => crate::dense::composed(h, layer)?,
+            Some(skip) => {
+                let h = h.try_matmul(layer.weight.clone()).map_err(device)?.try_add(skip).map_err(device)?;
+                layer.activation.composed(add_row(h, &layer.bias)?)?
+            }
+        };
     }
     h.try_reshape_like(&(rows, pixels * channels)).map_err(device)
 }

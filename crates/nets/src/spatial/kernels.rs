@@ -6,22 +6,25 @@ use crate::maths::dispatch;
 use crate::simd::Simd;
 use crate::{Activation, Likelihood};
 
-/// First layer: f(qx·wx + qy·wy + base).
+/// First layer: f(qx·wx + qy·wy + base); slopes go where f keeps them.
 #[inline(always)]
 unsafe fn first_body<V: Simd>(
     activation: Activation,
     q: (&[f32], &[f32]),
     w: (&[f32], &[f32]),
     base: &[f32],
-    out: &mut [f32],
+    (out, slopes): (&mut [f32], &mut [f32]),
 ) {
-    for ((h, x), y) in out.chunks_exact_mut(base.len()).zip(q.0).zip(q.1) {
+    for (p, ((h, x), y)) in out.chunks_exact_mut(base.len()).zip(q.0).zip(q.1).enumerate() {
         for at in (0..base.len()).step_by(V::LANES) {
             // SAFETY: called by `dispatch!` only.
             unsafe {
                 let sum = V::splat(*y).fused(V::get(&w.1[at..]), V::get(&base[at..]));
                 let sum = V::splat(*x).fused(V::get(&w.0[at..]), sum);
                 activation.of(sum).put(&mut h[at..]);
+                if !slopes.is_empty() {
+                    activation.slope_at(sum).put(&mut slopes[p * base.len()..][at..base.len()]);
+                }
             }
         }
     }
@@ -30,7 +33,7 @@ unsafe fn first_body<V: Simd>(
 /// Pixels that share the loads and stores of the sums over pixels.
 const TOGETHER: usize = 4;
 
-/// Gradients of the first layer, given δ before its activation: of q, of the weights and of the base.
+/// Adds the gradients of the first layer, given δ before its activation: of q, of the weights and of the base.
 #[inline(always)]
 unsafe fn first_back_body<V: Simd>(
     delta: &[f32],
@@ -63,8 +66,8 @@ unsafe fn first_back_body<V: Simd>(
                 sums[2].put(&mut by_base[at..]);
             }
             for p in 0..pixels {
-                dq.0[from + p] = dx[p].sum();
-                dq.1[from + p] = dy[p].sum();
+                dq.0[from + p] += dx[p].sum();
+                dq.1[from + p] += dy[p].sum();
             }
         }
     }
@@ -89,19 +92,20 @@ unsafe fn output_body<V: Simd>(h: &[f32], weight: &[f32], bias: &[f32], out: &mu
 }
 
 /// Gradients of the output layer given those of its outputs, d: of its weights and bias, and, into `delta`, before the
-/// activation of the layer below, whose outputs are h.
+/// activation of the layer below, whose outputs are h and whose slopes are made of `kept`.
 #[inline(always)]
 unsafe fn output_back_body<V: Simd>(
     activation: Activation,
     d: &[f32],
-    h: &[f32],
+    (h, kept): (&[f32], &[f32]),
     weight: &[f32],
     (dw, db): (&mut [f32], &mut [f32]),
     delta: &mut [f32],
 ) {
     let channels = db.len();
     let units = weight.len() / channels;
-    for ((d, h), delta) in d.chunks_exact(channels).zip(h.chunks_exact(units)).zip(delta.chunks_exact_mut(units)) {
+    let layers = h.chunks_exact(units).zip(kept.chunks_exact(units));
+    for ((d, (h, kept)), delta) in d.chunks_exact(channels).zip(layers).zip(delta.chunks_exact_mut(units)) {
         for at in (0..units).step_by(V::LANES) {
             // SAFETY: called by `dispatch!` only.
             unsafe {
@@ -111,7 +115,7 @@ unsafe fn output_back_body<V: Simd>(
                     back = d.fused(V::get(&weight[c * units..][..units][at..]), back);
                     d.fused(h, V::get(dw)).put(dw);
                 }
-                back.mul(activation.slope(h)).put(&mut delta[at..]);
+                back.mul(activation.slope(V::get(&kept[at..]))).put(&mut delta[at..]);
             }
         }
         db.iter_mut().zip(d).for_each(|(sum, d)| *sum += d);
@@ -130,7 +134,8 @@ unsafe fn score_body<V: Simd>(
 }
 
 dispatch!(pub(super) fn first(
-    activation: Activation, q: (&[f32], &[f32]), w: (&[f32], &[f32]), base: &[f32], out: &mut [f32],
+    activation: Activation, q: (&[f32], &[f32]), w: (&[f32], &[f32]), base: &[f32],
+    out: (&mut [f32], &mut [f32]),
 ) = first_body);
 dispatch!(pub(super) fn first_back(
     delta: &[f32], q: (&[f32], &[f32]), w: (&[f32], &[f32]), dq: (&mut [f32], &mut [f32]),
@@ -138,7 +143,8 @@ dispatch!(pub(super) fn first_back(
 ) = first_back_body);
 dispatch!(pub(super) fn output(h: &[f32], weight: &[f32], bias: &[f32], out: &mut [f32]) = output_body);
 dispatch!(pub(super) fn output_back(
-    activation: Activation, d: &[f32], h: &[f32], weight: &[f32], sums: (&mut [f32], &mut [f32]), delta: &mut [f32],
+    activation: Activation, d: &[f32], h: (&[f32], &[f32]), weight: &[f32], sums: (&mut [f32], &mut [f32]),
+    delta: &mut [f32],
 ) = output_back_body);
 dispatch!(pub(super) fn score(
     likelihood: Likelihood, outputs: &mut [f32], target: &[f32], log_sd: &[f32],

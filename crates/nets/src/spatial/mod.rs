@@ -1,6 +1,10 @@
 mod composed;
 mod fused;
 mod kernels;
+mod paired;
+mod plan;
+mod pose;
+mod single;
 #[cfg(test)]
 mod tests;
 
@@ -23,11 +27,13 @@ pub(crate) use fused::{fused_outputs, fused_score};
 /// h = f(q·Q + z·Z + b),   h ← f(h·W + b) for each hidden layer,   output = h·O + o.
 /// ```
 ///
+/// With skips, coordinates and content reach every hidden layer: h ← f(h·W + q·Q′ + z·Z′ + b).
+///
 /// # Shapes
 /// Placed latents (rows, 4 + content): columns γ (rad), Δx, Δy (half-widths of the patch), λ = ln scale, then z.
 /// Outputs (rows, pixels·channels), pixels row by row, channels fastest.
 ///
-/// Reference: Bepler et al. 2019, arXiv 1909.11663.
+/// References: Bepler et al. 2019, arXiv 1909.11663; skips: Dieng et al. 2018, arXiv 1807.04863.
 #[derive(Debug, Clone)]
 pub struct SpatialDecoder<D: Compute> {
     /// Q and b; (2, hidden₀).
@@ -36,10 +42,21 @@ pub struct SpatialDecoder<D: Compute> {
     pub content: Matrix<D>,
     /// The hidden layers.
     pub hidden: Vec<Dense<D>>,
+    /// What coordinates and content add to each hidden layer; empty without skips.
+    pub skips: Vec<Skip<D>>,
     /// O and o; (hidden, channels).
     pub output: Dense<D>,
     /// Pixel coordinates (pixels, 2): x, y.
     pub grid: Matrix<D>,
+}
+
+/// A way for coordinates and content past the layers below.
+#[derive(Debug, Clone)]
+pub struct Skip<D: Compute> {
+    /// Q′, (2, outputs).
+    pub coordinate: Matrix<D>,
+    /// Z′, (content, outputs).
+    pub content: Matrix<D>,
 }
 
 /// Half-width of the first weights of the coordinates. With the usual 1/√2 a decoder learns smooth objects first: cards 3
@@ -90,7 +107,25 @@ impl<D: Compute> SpatialDecoder<D> {
         let hidden = sizes.map(|(&i, &o)| Dense::new(device, i, o, activation, rng)).collect::<Result<_>>()?;
         let output = Dense::new(device, last, channels, Activation::Identity, rng)?;
         let grid = crate::matrix(device, grid(height, width), height * width, 2)?;
-        Ok(Self { coordinate, content, hidden, output, grid })
+        Ok(Self { coordinate, content, hidden, skips: Vec::new(), output, grid })
+    }
+
+    /// The same decoder with skips, whose weights are random.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn with_skips(mut self, rng: &mut impl Rng) -> Result<Self> {
+        let (device, content) = (self.grid.device().clone(), self.content_size());
+        let skips = self.hidden.iter().map(|layer| {
+            let (inputs, outputs) = shape(&layer.weight);
+            let limit = 1.0 / (inputs as f32).sqrt();
+            Ok(Skip {
+                coordinate: uniform(&device, 2, outputs, limit, rng)?,
+                content: uniform(&device, content, outputs, limit, rng)?,
+            })
+        });
+        self.skips = skips.collect::<Result<_>>()?;
+        Ok(self)
     }
 
     /// Number of content latents.
@@ -172,6 +207,10 @@ impl<D: Compute> Parameters<D> for SpatialDecoder<D> {
         for (i, layer) in self.hidden.iter().enumerate() {
             layer.visit(&format!("{prefix}.hidden{i}"), f);
         }
+        for (i, skip) in self.skips.iter().enumerate() {
+            f(format!("{prefix}.skip{i}.coordinate"), &skip.coordinate);
+            f(format!("{prefix}.skip{i}.content"), &skip.content);
+        }
         self.output.visit(&format!("{prefix}.output"), f);
     }
 
@@ -180,6 +219,10 @@ impl<D: Compute> Parameters<D> for SpatialDecoder<D> {
         f(format!("{prefix}.content"), &mut self.content);
         for (i, layer) in self.hidden.iter_mut().enumerate() {
             layer.visit_mut(&format!("{prefix}.hidden{i}"), f);
+        }
+        for (i, skip) in self.skips.iter_mut().enumerate() {
+            f(format!("{prefix}.skip{i}.coordinate"), &mut skip.coordinate);
+            f(format!("{prefix}.skip{i}.content"), &mut skip.content);
         }
         self.output.visit_mut(&format!("{prefix}.output"), f);
     }

@@ -6,7 +6,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::{Likelihood, Matrix, matrix};
+use crate::{Likelihood, Matrix, Precision, matrix};
 
 /// A decoder, placed latents and a target, all random.
 struct Case {
@@ -31,6 +31,7 @@ struct Setting {
     likelihood: Likelihood,
     /// Pixels in the data of each row; none: all.
     picked: Option<usize>,
+    skip: bool,
 }
 
 fn settings() -> impl Strategy<Value = Setting> {
@@ -38,14 +39,15 @@ fn settings() -> impl Strategy<Value = Setting> {
         Just(Activation::Tanh),
         Just(Activation::Softplus),
         Just(Activation::Relu),
-        Just(Activation::LeakyRelu)
+        Just(Activation::LeakyRelu),
+        Just(Activation::Gelu)
     ];
     let likelihood = prop_oneof![Just(Likelihood::Bernoulli), Just(Likelihood::Gaussian)];
     let hidden = proptest::collection::vec(1usize..20, 1..4);
     let picked = proptest::option::of(1usize..40);
     let size = (1usize..19, 1usize..19, 1usize..4);
-    (0u64..1000, size, 1usize..20, 1usize..3, hidden, activation, likelihood, picked).prop_map(
-        |(seed, size, rows, content, hidden, activation, likelihood, picked)| Setting {
+    (0u64..1000, size, 1usize..20, 1usize..3, hidden, activation, likelihood, picked, any::<bool>()).prop_map(
+        |(seed, size, rows, content, hidden, activation, likelihood, picked, skip)| Setting {
             seed,
             size,
             rows,
@@ -54,6 +56,7 @@ fn settings() -> impl Strategy<Value = Setting> {
             activation,
             likelihood,
             picked,
+            skip,
         },
     )
 }
@@ -62,7 +65,10 @@ impl Case {
     fn new(s: &Setting) -> Self {
         let cpu = Cpu::default();
         let mut rng = ChaCha8Rng::seed_from_u64(s.seed);
-        let decoder = SpatialDecoder::new(&cpu, s.size, s.content, &s.hidden, s.activation, &mut rng).unwrap();
+        let mut decoder = SpatialDecoder::new(&cpu, s.size, s.content, &s.hidden, s.activation, &mut rng).unwrap();
+        if s.skip {
+            decoder = decoder.with_skips(&mut rng).unwrap();
+        }
         let mut draw = |rows, columns, low: f32, high: f32| {
             matrix(&cpu, (0..rows * columns).map(|_| rng.gen_range(low..high)).collect(), rows, columns).unwrap()
         };
@@ -82,6 +88,7 @@ impl Case {
             weights: &self.weights,
             likelihood: self.likelihood,
             log_sd: &self.log_sd,
+            precision: Precision::F32,
         }
     }
 
@@ -120,6 +127,7 @@ impl Case {
         let (width, placed) = next();
         let ((first, q), (_, b), (_, z)) = (next(), next(), next());
         let hidden: Vec<_> = self.decoder.hidden.iter().map(|l| (l.activation, next(), next())).collect();
+        let skips: Vec<_> = self.decoder.skips.iter().map(|_| (next().1, next().1)).collect();
         let ((channels, o), (_, o_bias)) = (next(), next());
         let log_sd = parts.next().map_or(vec![0.0; channels], |(_, v)| v);
         let f = |a: Activation, x: f64| match a {
@@ -128,6 +136,9 @@ impl Case {
             Activation::Relu => x.max(0.0),
             Activation::LeakyRelu => x.max(0.01 * x),
             Activation::Softplus => x.exp().ln_1p(),
+            Activation::Gelu => {
+                0.5 * x * (1.0 + (std::f64::consts::FRAC_2_PI.sqrt() * (x + 0.044715 * x.powi(3))).tanh())
+            }
         };
         let layer = |a, h: &[f64], w: &[f64], b: &[f64]| -> Vec<f64> {
             let sum = |j: usize| h.iter().enumerate().map(|(i, h)| h * w[i * b.len() + j]).sum::<f64>() + b[j];
@@ -151,8 +162,11 @@ impl Case {
                 inputs.extend(&latents[POSE..]);
                 let mut h = layer(self.decoder.coordinate.activation, &inputs, &[&q[..], &z[..]].concat(), &b);
                 assert_eq!(h.len(), first);
-                for (a, (_, w), (_, b)) in &hidden {
-                    h = layer(*a, &h, w, b);
+                for (i, (a, (_, w), (_, b))) in hidden.iter().enumerate() {
+                    h = match skips.get(i) {
+                        None => layer(*a, &h, w, b),
+                        Some((q, z)) => layer(*a, &[&h[..], &inputs].concat(), &[&w[..], q, z].concat(), b),
+                    };
                 }
                 for (c, l) in layer(Activation::Identity, &h, &o, &o_bias).into_iter().enumerate() {
                     let v = f64::from(data[(row * in_row + at) * channels + c]);
@@ -198,6 +212,27 @@ proptest! {
             for (a, b) in a.iter().zip(b) {
                 prop_assert!((a - b).abs() < 2e-4 * largest, "gradient of input {which}: {a} {b}, largest {largest}");
             }
+        }
+    }
+
+    #[test]
+    fn bf16_is_near_f32(setting in settings()) {
+        // A kink makes a rounded sum choose another slope.
+        prop_assume!(!kinked(setting.activation));
+        let case = Case::new(&setting);
+        let exact = fused_score(&case.decoder, case.placed.leaky_trace(), &case.target()).unwrap();
+        let target = Target { precision: Precision::Bf16, ..case.target() };
+        let rounded = fused_score(&case.decoder, case.placed.leaky_trace(), &target).unwrap();
+        let pixels = (case.data.shape().1) as f32;
+        for (a, b) in rounded.rows.iter().zip(&exact.rows) {
+            prop_assert!((a - b).abs() < 0.03 * (pixels + b.abs()), "log p {} {}", a, b);
+        }
+        for (which, (a, b)) in case.gradients(rounded).iter().zip(case.gradients(exact)).enumerate() {
+            let length = |v: &[f32]| v.iter().map(|x| x * x).sum::<f32>().sqrt();
+            let apart: Vec<f32> = a.iter().zip(&b).map(|(a, b)| a - b).collect();
+            // Sums over pixels of either sign cancel; their rounding does not.
+            let scale = length(&b) + 0.1 * pixels.sqrt() * case.weights.len() as f32;
+            prop_assert!(length(&apart) < 0.06 * scale, "input {}: off by {} of {}", which, length(&apart), scale);
         }
     }
 
@@ -261,16 +296,52 @@ fn results_do_not_depend_on_the_number_of_threads() {
         activation: Activation::Tanh,
         likelihood: Likelihood::Bernoulli,
         picked: None,
+        skip: true,
     };
     let case = Case::new(&setting);
-    let run = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| {
-            let scored = fused_score(&case.decoder, case.placed.leaky_trace(), &case.target()).unwrap();
-            (scored.rows.clone(), case.gradients(scored))
-        })
-    };
-    assert_eq!(run(1), run(3));
+    for precision in [Precision::F32, Precision::Bf16] {
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let target = Target { precision, ..case.target() };
+                let scored = fused_score(&case.decoder, case.placed.leaky_trace(), &target).unwrap();
+                (scored.rows.clone(), case.gradients(scored))
+            })
+        };
+        assert_eq!(run(1), run(3), "{precision:?}");
+    }
+}
+
+#[test]
+fn extreme_inputs_give_finite_numbers() {
+    for activation in Activation::ALL {
+        for (likelihood, precision) in [
+            (Likelihood::Bernoulli, Precision::F32),
+            (Likelihood::Gaussian, Precision::F32),
+            (Likelihood::Bernoulli, Precision::Bf16),
+        ] {
+            let setting = Setting {
+                seed: 5,
+                size: (5, 4, 1),
+                rows: 3,
+                content: 2,
+                hidden: vec![17, 9],
+                activation,
+                likelihood,
+                picked: None,
+                skip: true,
+            };
+            let mut case = Case::new(&setting);
+            // Far outside of what an encoder gives: a thousand turns and half-widths, content of a thousand.
+            let far = [1e3, -1e3, 1e3, 5.0, 1e3, -1e3, 0.0, 0.0, 0.0, -5.0, -1e3, 1e3, 1e3, 1e3, 1e3, 0.0, 0.0, 0.0];
+            case.placed = matrix(&Cpu::default(), far.to_vec(), 3, 6).unwrap();
+            let target = Target { precision, ..case.target() };
+            let scored = fused_score(&case.decoder, case.placed.leaky_trace(), &target).unwrap();
+            assert!(scored.rows.iter().all(|v| v.is_finite()), "{activation:?} {likelihood:?} {:?}", scored.rows);
+            let gradients = case.gradients(scored);
+            assert!(gradients.iter().flatten().all(|v| v.is_finite()), "{activation:?} {likelihood:?} {precision:?}");
+        }
+    }
 }
 
 #[test]
@@ -286,7 +357,14 @@ fn shapes_that_do_not_fit_are_rejected() {
     assert!(decoder.outputs(&placed(5)).is_err());
     let (data, log_sd) = (matrix(&cpu, vec![0.0; 32], 2, 16).unwrap(), matrix(&cpu, vec![0.0], 1, 1).unwrap());
     let score = |weights: &[f32]| {
-        let target = Target { data: &data, pixels: None, weights, likelihood: Likelihood::Bernoulli, log_sd: &log_sd };
+        let target = Target {
+            data: &data,
+            pixels: None,
+            weights,
+            likelihood: Likelihood::Bernoulli,
+            log_sd: &log_sd,
+            precision: Precision::F32,
+        };
         decoder.score::<NoneTape>(placed(6), &target).map(|s| s.rows.len())
     };
     assert!(score(&[1.0]).is_err());
@@ -294,7 +372,14 @@ fn shapes_that_do_not_fit_are_rejected() {
     let data = matrix(&cpu, vec![0.0; 6], 2, 3).unwrap();
     let some = |pixels: &[u32]| {
         let (likelihood, weights) = (Likelihood::Bernoulli, &[1.0, 1.0]);
-        let target = Target { data: &data, pixels: Some(pixels), weights, likelihood, log_sd: &log_sd };
+        let target = Target {
+            data: &data,
+            pixels: Some(pixels),
+            weights,
+            likelihood,
+            log_sd: &log_sd,
+            precision: Precision::F32,
+        };
         decoder.score::<NoneTape>(placed(6), &target).map(|s| s.rows.len())
     };
     assert_eq!(some(&[0, 7, 15, 3, 3, 3]).unwrap(), 2);
@@ -314,6 +399,7 @@ fn pixels_drawn_at_random_score_on_average_as_all() {
         activation: Activation::Tanh,
         likelihood: Likelihood::Gaussian,
         picked: None,
+        skip: false,
     };
     let case = Case::new(&setting);
     let all = case.decoder.score(case.placed.leaky_trace(), &case.target()).unwrap();
