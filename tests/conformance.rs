@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use dfdx::tensor::Cpu;
 use parsimon_core::{Embedding, Patches};
 use parsimon_ivae::{Ivae, Noise, Params, train};
-use parsimon_nets::{Parameters, weights};
+use parsimon_nets::{Activation, Parameters, weights};
 use parsimon_train::{Fitted, Options, evaluate, load_checkpoint, save_checkpoint};
 
 use crate::objects::{Spread, objects};
@@ -21,6 +21,10 @@ fn settings() -> Vec<Params> {
             all.push(Params { invariances, noise, hidden: vec![24, 16], ..base });
         }
     }
+    let base = Params { hidden: vec![24, 16], ..Params::new((10, 10, 1)) };
+    all.push(Params { skip: true, activation: Activation::Gelu, ..base.clone() });
+    all.push(Params { convolutions: vec![6, 8, 8], ..base.clone() });
+    all.push(Params { convolutions: vec![6], invariances: "none".parse().unwrap(), ..base });
     all
 }
 

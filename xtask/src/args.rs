@@ -39,10 +39,12 @@ pub enum Command {
         after_help = "Examples:\n  cargo xtask dataset cards3 --size 28 --per-suit 750 --seed 0 --out cards3.npz\n  cargo xtask dataset perovskite --out perovskite.npz"
     )]
     Dataset(DatasetArgs),
+    /// Time training, and PyTorch's beside it
+    #[command(
+        after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench --peer-python peer/bin/python --out out/bench"
+    )]
+    Bench(BenchArgs),
 }
-
-/// Share of the pixels that a step decodes.
-const PIXELS: f64 = 1.0;
 
 /// Options of training that `train` and `analyze` share.
 #[derive(Debug, Clone, Args)]
@@ -53,6 +55,9 @@ pub struct TrainingArgs {
     /// Number of content latents
     #[arg(long, default_value_t = 2)]
     pub latent: usize,
+    /// Filters of convolutions before the hidden layers of the encoder, such as 32,64,64: 3×3 pixels, pooled in between
+    #[arg(long, value_delimiter = ',')]
+    pub convolutions: Vec<usize>,
     /// Units of the hidden layers, of the encoder and, in reverse, of the decoder
     #[arg(long, value_delimiter = ',', default_value = "128,128")]
     pub hidden: Vec<usize>,
@@ -80,12 +85,12 @@ pub struct TrainingArgs {
     /// Passes over the training rows
     #[arg(long)]
     pub epochs: Option<usize>,
-    /// Rows of a step [default: 100, or fewer if there are few rows]
+    /// Rows of a step [default: 50, or 100 where a step decodes every pixel, or fewer if there are few rows]
     #[arg(long)]
     pub batch: Option<usize>,
-    /// Step size of Adam
-    #[arg(long, default_value_t = 1e-3)]
-    pub lr: f32,
+    /// Step size of Adam [default: 0.002 for 50 rows, 0.001 for few rows or where a step decodes every pixel]
+    #[arg(long)]
+    pub lr: Option<f32>,
     /// Share of the epochs, the last ones, over which the step size falls towards 0
     #[arg(long, default_value_t = 0.25)]
     pub settle: f64,
@@ -101,10 +106,10 @@ pub struct TrainingArgs {
     /// Models started from different seeds; the best is trained on
     #[arg(long)]
     pub starts: Option<usize>,
-    /// Share of the pixels that a step decodes, drawn anew for each patch, with invariances; 1: all
-    #[arg(long, default_value_t = PIXELS)]
+    /// Share of the pixels that a step decodes, at least 60, drawn anew for each patch; a plain VAE decodes all
+    #[arg(long, default_value_t = 0.1)]
     pub pixels: f64,
-    /// Every pixel in every step
+    /// Every pixel in every step: slower to the same −ELBO, without the noise of the draw
     #[arg(long, conflicts_with = "pixels")]
     pub exact: bool,
     /// Numbers of the decoder's large products while it trains; bf16 is faster where the CPU has AVX512-BF16
@@ -297,6 +302,20 @@ pub struct DecodeArgs {
     pub latents: PathBuf,
     /// Images, .npy
     #[arg(long)]
+    pub out: PathBuf,
+}
+
+/// Options of `bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// A Python with torch, to time the same models there in the same minutes
+    #[arg(long, value_name = "PATH")]
+    pub peer_python: Option<PathBuf>,
+    /// Only the cases whose name holds this word
+    #[arg(long)]
+    pub only: Option<String>,
+    /// Directory for the table
+    #[arg(long, default_value = "out/bench")]
     pub out: PathBuf,
 }
 

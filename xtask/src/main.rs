@@ -3,6 +3,7 @@
 
 mod analyze;
 mod args;
+mod bench;
 mod code;
 mod dataset;
 mod demo;
@@ -75,5 +76,6 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Encode(args) => code::encode(args),
         Command::Decode(args) => code::decode(args),
         Command::Dataset(args) => dataset::run(args),
+        Command::Bench(args) => bench::run(args),
     }
 }

@@ -106,7 +106,7 @@ pub fn uncalibrated(image: &Image) -> String {
 fn parameters(analysis: &Analysis) -> Vec<(String, String)> {
     let used = &analysis.detection.used;
     let params = analysis.trained.fitted.state.model.params();
-    let Params { size, invariances, latent, hidden, activation, skip, noise, beta, prior } = params;
+    let Params { size, invariances, latent, convolutions, hidden, activation, skip, noise, beta, prior } = params;
     let Options { epochs, batch, learning_rate, pixels, precision, holdout, patience, starts, .. } =
         &analysis.trained.options;
     let stored = if analysis.image.metadata.stored_as.is_empty() { "–" } else { &analysis.image.metadata.stored_as };
@@ -123,6 +123,7 @@ fn parameters(analysis: &Analysis) -> Vec<(String, String)> {
         ("patch", format!("{} × {} × {}", size.0, size.1, size.2)),
         ("invariances", invariances.to_string()),
         ("content latents", latent.to_string()),
+        ("convolutions", if convolutions.is_empty() { "none".into() } else { format!("{convolutions:?}") }),
         ("hidden layers", format!("{hidden:?}, {activation:?}{}", if *skip { ", with skips" } else { "" })),
         ("likelihood", format!("{noise:?}")),
         ("β", beta.to_string()),

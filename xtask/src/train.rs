@@ -42,6 +42,7 @@ pub fn params(args: &TrainingArgs, size: (usize, usize, usize), noise: Noise, an
         size,
         invariances,
         latent: args.latent,
+        convolutions: args.convolutions.clone(),
         hidden: args.hidden.clone(),
         activation: args.activation.into(),
         skip: args.skip,
@@ -51,15 +52,27 @@ pub fn params(args: &TrainingArgs, size: (usize, usize, usize), noise: Noise, an
     }
 }
 
-/// Options of training as the command line gives them; `rows` limits the default batch.
+/// Rows of a step that decodes some pixels only, and of one that decodes all: a step of few pixels is noisy and cheap, so
+/// that more and larger steps go further in a second.
+const BATCH: (usize, usize) = (50, 100);
+
+/// Step sizes of the same.
+const RATE: (f32, f32) = (2e-3, 1e-3);
+
+/// Options of training as the command line gives them; `batch` limits the default batch.
 pub fn options(args: &TrainingArgs, rows: usize, epochs: usize, batch: usize, starts: usize) -> Options {
     let base = Options::default();
     let trained = rows - (rows as f64 * args.holdout.clamp(0.0, 1.0)) as usize;
     let (epochs, starts) = (args.epochs.unwrap_or(epochs), args.starts.unwrap_or(starts));
+    let some = !args.exact && args.pixels < 1.0 && !args.invariances.none();
+    let usual = if some { BATCH.0 } else { BATCH.1 };
+    let batch = args.batch.unwrap_or(usual.min(batch).min(trained.div_ceil(10)).max(1));
+    // Small batches are noisy too, and do not bear the larger steps.
+    let rate = if some { (RATE.0 * batch as f32 / BATCH.0 as f32).clamp(RATE.1, RATE.0) } else { RATE.1 };
     Options {
         epochs,
-        batch: args.batch.unwrap_or(batch.min(trained.div_ceil(10)).max(1)),
-        learning_rate: args.lr,
+        batch,
+        learning_rate: args.lr.unwrap_or(rate),
         settle: args.settle,
         pixels: if args.exact { 1.0 } else { args.pixels },
         precision: match args.precision {

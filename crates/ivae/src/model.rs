@@ -4,8 +4,8 @@ use dfdx::tensor_ops::TryMatMul;
 use ndarray::Array4;
 use parsimon_core::Patches;
 use parsimon_nets::{
-    Activation, Compute, Dense, Matrix, Parameters, Precision, Scored, SpatialDecoder, Target, matrix,
-    values as nets_values,
+    Activation, Compute, Convolution, Dense, Extent, Matrix, Parameters, Pool, Pooling, Precision, Scored,
+    SpatialDecoder, Target, Window, matrix, values as nets_values,
 };
 use parsimon_objective::{Posterior, negative_elbo};
 use parsimon_train::{Loss, Model, Step, Terms};
@@ -27,6 +27,7 @@ type NetResult<T> = std::result::Result<T, parsimon_nets::Error>;
 pub struct Ivae<D: Compute> {
     params: Params,
     device: D,
+    convolutions: Vec<Pooled<D>>,
     encoder: Vec<Dense<D>>,
     mean: Dense<D>,
     log_sd: Dense<D>,
@@ -34,6 +35,9 @@ pub struct Ivae<D: Compute> {
     /// ln σ of the Gaussian likelihood, (1, channels).
     noise: Matrix<D>,
 }
+
+/// A convolution, and the pooling after it.
+type Pooled<D> = (Convolution<D>, Option<Pool>);
 
 #[derive(Debug, Clone)]
 enum Decoder<D: Compute> {
@@ -54,13 +58,14 @@ impl<D: Compute> Ivae<D> {
         params.check()?;
         let (height, width, channels) = params.size;
         let pixels = height * width * channels;
+        let (convolutions, features) = convolutions(device, params, rng)?;
         let mut chain = |sizes: &[usize]| -> Result<Vec<Dense<D>>> {
             let pairs = sizes.iter().zip(&sizes[1..]);
             Ok(pairs
                 .map(|(&i, &o)| Dense::new(device, i, o, params.activation, rng))
                 .collect::<std::result::Result<_, _>>()?)
         };
-        let encoder = chain(&[&[pixels], &params.hidden[..]].concat())?;
+        let encoder = chain(&[&[features], &params.hidden[..]].concat())?;
         let mut dense = Vec::new();
         if params.invariances.none() {
             let back: Vec<usize> = params.hidden.iter().rev().copied().collect();
@@ -69,7 +74,7 @@ impl<D: Compute> Ivae<D> {
                 last.activation = Activation::Identity;
             }
         }
-        let last = params.hidden.last().copied().unwrap_or(pixels);
+        let last = params.hidden.last().copied().unwrap_or(features);
         let latents = params.columns().len();
         let mean = Dense::new(device, last, latents, Activation::Identity, rng)?;
         let log_sd = Dense::new(device, last, latents, Activation::Identity, rng)?;
@@ -88,7 +93,8 @@ impl<D: Compute> Ivae<D> {
             Noise::Bernoulli | Noise::GaussianLearned => -2.0,
         };
         let noise = matrix(device, vec![sd; channels], 1, channels)?;
-        Ok(Self { params: params.clone(), device: device.clone(), encoder, mean, log_sd, decoder, noise })
+        let (params, device) = (params.clone(), device.clone());
+        Ok(Self { params, device, convolutions, encoder, mean, log_sd, decoder, noise })
     }
 
     /// Its parameters.
@@ -102,14 +108,24 @@ impl<D: Compute> Ivae<D> {
     }
 
     fn posterior<T: Tape<f32, D>>(&self, x: Matrix<D>) -> NetResult<Posterior<D, T>> {
-        let mut layers = self.encoder.iter();
-        let mut h = match layers.next() {
-            Some(first) => first.forward_data(x)?,
-            None => x.retaped(),
-        };
-        for layer in layers {
-            h = layer.forward(h)?;
+        let mut found = None;
+        for (layer, pool) in &self.convolutions {
+            let h = match found.take() {
+                Some(h) => layer.forward(h)?,
+                None => layer.forward_data(x.clone())?,
+            };
+            found = Some(match pool {
+                Some(pool) => pool.forward(h)?,
+                None => h,
+            });
         }
+        for layer in &self.encoder {
+            found = Some(match found.take() {
+                Some(h) => layer.forward(h)?,
+                None => layer.forward_data(x.clone())?,
+            });
+        }
+        let h = found.unwrap_or_else(|| x.retaped());
         let log_sd = self.log_sd.forward(h.retaped::<T>())?;
         // Both heads read h; its own tape goes with the mean.
         Ok(Posterior { mean: self.mean.forward(h)?, log_sd })
@@ -251,14 +267,35 @@ impl<D: Compute> Ivae<D> {
     }
 }
 
+/// Convolutions of 3×3 pixels, pooled in between while a side of 4 and more is left, and how many features come out.
+fn convolutions<D: Compute>(device: &D, params: &Params, rng: &mut impl Rng) -> Result<(Vec<Pooled<D>>, usize)> {
+    let (height, width, channels) = params.size;
+    let mut extent = Extent { height, width, channels };
+    let mut layers = Vec::new();
+    for (i, &filters) in params.convolutions.iter().enumerate() {
+        let layer = Convolution::new(device, extent, Window::same(3, extent), filters, params.activation, rng)?;
+        extent = layer.output();
+        let more = i + 1 < params.convolutions.len() && extent.height.min(extent.width) >= 4;
+        let pool = if more { Some(Pool::new(Pooling::Max, extent, Window::tiles(2, extent))?) } else { None };
+        extent = pool.map_or(extent, |p| p.output());
+        layers.push((layer, pool));
+    }
+    Ok((layers, extent.numbers()))
+}
+
 /// A share of the pixels for each row, one from each of as many equal stretches of the patch, so that every pixel is as
 /// likely as any other and none of the patch is left out.
+///
+/// There are at least [`LEAST_PIXELS`], if the patch has as many.
 fn draw_pixels(all: usize, share: f64, rows: usize, rng: &mut impl Rng) -> Vec<u32> {
-    let n = ((all as f64 * share).round() as usize).clamp(1, all);
+    let n = ((all as f64 * share).round() as usize).max(LEAST_PIXELS).min(all);
     let stretch = all as f64 / n as f64;
     let mut draw = |i: usize| (((i as f64 + rng.gen_range(0.0..1.0)) * stretch) as usize).min(all - 1) as u32;
     (0..rows).flat_map(|_| (0..n).map(&mut draw).collect::<Vec<_>>()).collect()
 }
+
+/// Fewer pixels of a patch save no time, and their gradients are noise.
+const LEAST_PIXELS: usize = 60;
 
 /// The values of some pixels of each row, equally many in each.
 fn pick(data: &[f32], pixels: &[u32], rows: usize, channels: usize) -> Vec<f32> {
@@ -273,6 +310,9 @@ const EVALUATION_ROWS: usize = 500;
 
 impl<D: Compute> Parameters<D> for Ivae<D> {
     fn visit(&self, prefix: &str, f: &mut dyn FnMut(String, &Matrix<D>)) {
+        for (i, (layer, _)) in self.convolutions.iter().enumerate() {
+            layer.visit(&format!("{prefix}convolution{i}"), f);
+        }
         for (i, layer) in self.encoder.iter().enumerate() {
             layer.visit(&format!("{prefix}encoder{i}"), f);
         }
@@ -290,6 +330,9 @@ impl<D: Compute> Parameters<D> for Ivae<D> {
     }
 
     fn visit_mut(&mut self, prefix: &str, f: &mut dyn FnMut(String, &mut Matrix<D>)) {
+        for (i, (layer, _)) in self.convolutions.iter_mut().enumerate() {
+            layer.visit_mut(&format!("{prefix}convolution{i}"), f);
+        }
         for (i, layer) in self.encoder.iter_mut().enumerate() {
             layer.visit_mut(&format!("{prefix}encoder{i}"), f);
         }
@@ -335,15 +378,19 @@ mod tests {
 
     #[test]
     fn every_pixel_is_drawn_as_often_as_any_other() {
-        let (all, rows) = (29, 20_000);
+        let (all, rows) = (290, 20_000);
         let pixels = draw_pixels(all, 0.25, rows, &mut ChaCha8Rng::seed_from_u64(0));
-        assert_eq!(pixels.len(), 7 * rows);
+        assert_eq!(pixels.len(), 73 * rows);
         let mut counts = vec![0.0; all];
         pixels.iter().for_each(|p| counts[*p as usize] += 1.0);
-        let expected = (7 * rows) as f64 / all as f64;
+        let expected = (73 * rows) as f64 / all as f64;
         // Five standard deviations of a Poisson count.
         assert!(counts.iter().all(|c: &f64| (c - expected).abs() < 5.0 * expected.sqrt()), "{expected}: {counts:?}");
-        assert_eq!(draw_pixels(3, 0.01, 2, &mut ChaCha8Rng::seed_from_u64(0)).len(), 2, "one at least");
+        assert_eq!(draw_pixels(900, 0.01, 2, &mut ChaCha8Rng::seed_from_u64(0)).len(), 2 * LEAST_PIXELS);
+        assert_eq!(
+            draw_pixels(9, 0.01, 2, &mut ChaCha8Rng::seed_from_u64(0)),
+            (0..18).map(|p| p % 9).collect::<Vec<_>>()
+        );
     }
 
     #[test]

@@ -102,6 +102,9 @@ pub struct Params {
     pub invariances: Invariances,
     /// Number of content latents z; 1 to 1000, default 2.
     pub latent: usize,
+    /// Filters of convolutions of 3×3 pixels before the hidden layers of the encoder; up to 8 of 1 to 4096, default none.
+    #[serde(default)]
+    pub convolutions: Vec<usize>,
     /// Units of the hidden layers of encoder and decoder; default 128, 128.
     pub hidden: Vec<usize>,
     /// Non-linearity of the hidden layers; default tanh.
@@ -142,6 +145,7 @@ impl Params {
             size,
             invariances: Invariances { rotation: true, translation: true, scale: false },
             latent: 2,
+            convolutions: Vec::new(),
             hidden: vec![128, 128],
             activation: Activation::Tanh,
             skip: false,
@@ -169,6 +173,9 @@ impl Params {
         }
         if self.hidden.is_empty() || self.hidden.iter().any(|h| !(1..=1 << 14).contains(h)) {
             return bad("hidden", format!("{:?}", self.hidden), "one or more layers of 1 to 16384 units");
+        }
+        if self.convolutions.len() > 8 || self.convolutions.iter().any(|f| !(1..=4096).contains(f)) {
+            return bad("convolutions", format!("{:?}", self.convolutions), "up to 8 layers of 1 to 4096 filters");
         }
         if self.skip && self.invariances.none() {
             return bad("skip", "on".into(), "off without invariances, whose decoder alone has skips");

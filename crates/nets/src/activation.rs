@@ -62,6 +62,11 @@ impl Activation {
         }
     }
 
+    /// Turns values into f of them, in place; slopes go where f keeps them.
+    pub(crate) fn apply(self, values: &mut [f32], slopes: &mut [f32]) {
+        applied(self, values, slopes);
+    }
+
     /// Its values.
     ///
     /// # Safety
@@ -120,6 +125,34 @@ impl Activation {
             }
         }
     }
+}
+
+#[inline(always)]
+unsafe fn applied_body<V: Simd>(activation: Activation, values: &mut [f32], slopes: &mut [f32]) {
+    for at in (0..values.len()).step_by(V::LANES) {
+        // SAFETY: called by `dispatch!` only.
+        unsafe {
+            let x = V::get(&values[at..]);
+            if !slopes.is_empty() {
+                activation.slope_at(x).put(&mut slopes[at..]);
+            }
+            activation.of(x).put(&mut values[at..]);
+        }
+    }
+}
+
+maths::dispatch!(fn applied(activation: Activation, values: &mut [f32], slopes: &mut [f32]) = applied_body);
+
+/// Room for the slopes of so many values, if a way back will need them.
+pub(crate) fn keep_slopes(activation: Activation, back: bool, values: usize) -> Vec<f32> {
+    vec![0.0; if back && activation.keeps_slope() { values } else { 0 }]
+}
+
+/// That room in parts for parallel work, empty ones if there is none.
+pub(crate) fn slopes(kept: &mut [f32], part: usize, parts: usize) -> Vec<&mut [f32]> {
+    let mut slices: Vec<&mut [f32]> = kept.chunks_mut(part.max(1)).collect();
+    slices.resize_with(parts, Default::default);
+    slices
 }
 
 /// tanh(√(2/π)(x + 0.044715x³)).

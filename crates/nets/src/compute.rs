@@ -1,12 +1,12 @@
 use dfdx::prelude::ReshapeTo;
 use dfdx::shapes::HasShape;
-use dfdx::tensor::{Cpu, SplitTape, Tape, Tensor};
+use dfdx::tensor::{Cpu, SplitTape, Tape, Tensor, TensorFromVec};
 use dfdx::tensor_ops::Device;
 
 use crate::error::device;
 use crate::likelihood::{self, Scored, Target};
 use crate::spatial::{self, SpatialDecoder};
-use crate::{Dense, Error, Result, dense};
+use crate::{Convolution, Dense, Error, GroupNorm, Pool, Result, Upsample, conv, dense};
 
 /// A matrix of the network, with its size known at run time only.
 pub type Matrix<D> = Tensor<(usize, usize), f32, D>;
@@ -15,7 +15,7 @@ pub type Matrix<D> = Tensor<(usize, usize), f32, D>;
 ///
 /// Each operation has a composed form, made of dfdx's own operations, which is the reference, the oracle of the tests
 /// and what CUDA runs; a device may replace it by a fused one.
-pub trait Compute: Device<f32> {
+pub trait Compute: Device<f32> + TensorFromVec<usize> {
     /// y = f(x·W + b); see [`Dense`].
     ///
     /// # Errors
@@ -36,6 +36,52 @@ pub trait Compute: Device<f32> {
         layer: &Dense<Self>,
     ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
         dense::composed(x.retaped(), layer)
+    }
+
+    /// See [`Convolution`]; `by_input` tells whether a gradient of x is wanted.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn convolution<T: Tape<f32, Self>>(
+        x: Tensor<(usize, usize), f32, Self, T>,
+        layer: &Convolution<Self>,
+        by_input: bool,
+    ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
+        let _ = by_input;
+        conv::convolution(x, layer)
+    }
+
+    /// See [`GroupNorm`].
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn normalisation<T: Tape<f32, Self>>(
+        x: Tensor<(usize, usize), f32, Self, T>,
+        layer: &GroupNorm<Self>,
+    ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
+        conv::normalisation(x, layer)
+    }
+
+    /// See [`Pool`].
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn pooling<T: Tape<f32, Self>>(
+        x: Tensor<(usize, usize), f32, Self, T>,
+        layer: &Pool,
+    ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
+        conv::pooling(x, layer)
+    }
+
+    /// See [`Upsample`].
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn upsampling<T: Tape<f32, Self>>(
+        x: Tensor<(usize, usize), f32, Self, T>,
+        layer: &Upsample,
+    ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
+        conv::upsampling(x, layer)
     }
 
     /// Weighted log-likelihood of decoder outputs (rows, pixels·channels).
@@ -86,6 +132,35 @@ impl Compute for Cpu {
         dense::fused(&x, T::default(), layer, false)
     }
 
+    fn convolution<T: Tape<f32, Self>>(
+        x: Tensor<(usize, usize), f32, Self, T>,
+        layer: &Convolution<Self>,
+        by_input: bool,
+    ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
+        conv::fused_convolution(x, layer, by_input)
+    }
+
+    fn normalisation<T: Tape<f32, Self>>(
+        x: Tensor<(usize, usize), f32, Self, T>,
+        layer: &GroupNorm<Self>,
+    ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
+        conv::fused_normalisation(x, layer)
+    }
+
+    fn pooling<T: Tape<f32, Self>>(
+        x: Tensor<(usize, usize), f32, Self, T>,
+        layer: &Pool,
+    ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
+        conv::fused_pooling(x, layer)
+    }
+
+    fn upsampling<T: Tape<f32, Self>>(
+        x: Tensor<(usize, usize), f32, Self, T>,
+        layer: &Upsample,
+    ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
+        conv::fused_upsampling(x, layer)
+    }
+
     fn spatial_score<T: Tape<f32, Self>>(
         decoder: &SpatialDecoder<Self>,
         placed: Tensor<(usize, usize), f32, Self, T>,
@@ -111,7 +186,7 @@ pub fn matrix<D: Compute>(on: &D, values: Vec<f32>, rows: usize, columns: usize)
         let what = "values of a matrix".to_owned();
         return Err(Error::Shape { what, found: vec![values.len()], expected: vec![rows, columns] });
     }
-    on.try_tensor_from_vec(values, (rows, columns)).map_err(device)
+    TensorFromVec::<f32>::try_tensor_from_vec(on, values, (rows, columns)).map_err(device)
 }
 
 /// The values of a matrix, row by row.

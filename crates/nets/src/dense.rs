@@ -3,6 +3,7 @@ use dfdx::tensor::{Cpu, PutTape, Tape, Tensor};
 use rand::Rng;
 use rayon::prelude::*;
 
+use crate::activation::{keep_slopes, slopes};
 use crate::blocks::{Finish, Panels, Start, add_rows, add_transposed, chain, product};
 use crate::error::device;
 use crate::{Activation, Compute, Error, Matrix, Parameters, Result, values};
@@ -125,11 +126,10 @@ pub(crate) fn fused<T: Tape<f32, Cpu>>(
     let weight = Panels::new(&values(&layer.weight), inputs, outputs);
     let (data, bias) = (values(x), values(&layer.bias));
     let mut y = vec![0.0; rows * outputs];
-    let mut slopes = vec![0.0; if T::OWNS_TAPE && layer.activation.keeps_slope() { y.len() } else { 0 }];
-    let mut kept: Vec<&mut [f32]> = slopes.chunks_mut((ROWS * outputs).max(1)).collect();
-    kept.resize_with(rows.div_ceil(ROWS), Default::default);
+    let mut kept = keep_slopes(layer.activation, T::OWNS_TAPE, y.len());
+    let parts = slopes(&mut kept, ROWS * outputs, rows.div_ceil(ROWS));
     let work = y.par_chunks_mut((ROWS * outputs).max(1)).zip(data.par_chunks((ROWS * inputs).max(1)));
-    work.zip(kept).for_each(|((y, x), slopes)| {
+    work.zip(parts).for_each(|((y, x), slopes)| {
         product(x, &weight, Start::Row(&bias), (y, slopes), Finish::Activate(layer.activation));
     });
     let out = crate::matrix(x.device(), y.clone(), rows, outputs)?;
@@ -138,7 +138,7 @@ pub(crate) fn fused<T: Tape<f32, Cpu>>(
         tape.add_backward_op(move |gradients| {
             gradients.get_or_alloc_mut(&ghost)?;
             let mut delta = values(&gradients.get(&ghost));
-            chain(layer.activation, &mut delta, if slopes.is_empty() { &y } else { &slopes });
+            chain(layer.activation, &mut delta, if kept.is_empty() { &y } else { &kept });
             let dw = gradients.get_or_alloc_mut(&layer.weight)?;
             dw.par_chunks_mut((ROWS * outputs).max(1)).enumerate().for_each(|(task, dw)| {
                 add_transposed(&data[task * ROWS..], inputs, &delta, outputs, dw);

@@ -1,0 +1,339 @@
+//! The layers on the CPU, image by image, so that what they gather stays in the cache.
+
+use std::ops::Range;
+
+use dfdx::tensor::{Cpu, PutTape, SplitTape, Tape, Tensor};
+use rayon::prelude::*;
+
+use super::{Convolution, Extent, GroupNorm, LEAST_VARIANCE, Pool, Pooling, Upsample, Window};
+use crate::activation::{keep_slopes, slopes};
+use crate::blocks::{Finish, Panels, Start, add_rows, add_transposed, chain, product};
+use crate::dense::shape;
+use crate::{Activation, Matrix, Result, values};
+
+type Rows<T> = Tensor<(usize, usize), f32, Cpu, T>;
+
+/// Most pixels whose windows are gathered at once.
+const BLOCK: usize = 240;
+
+/// Groups of images with sums of their own, added in order: a number that does not depend on threads.
+const GROUPS: usize = 8;
+
+impl Window {
+    /// The numbers in the windows of some pixels of the output, one after the other.
+    fn gather(self, image: &[f32], (input, output): (Extent, Extent), of: Range<usize>, windows: &mut [f32]) {
+        let size = self.size.0 * self.size.1 * input.channels;
+        for (o, window) in of.zip(windows.chunks_exact_mut(size)) {
+            for (line, window) in window.chunks_exact_mut(self.size.1 * input.channels).enumerate() {
+                match self.overlap(input, output, o, line) {
+                    Some((from, to)) => {
+                        let end = to.start + from.len();
+                        window[..to.start].fill(0.0);
+                        window[to.start..end].copy_from_slice(&image[from]);
+                        window[end..].fill(0.0);
+                    }
+                    None => window.fill(0.0),
+                }
+            }
+        }
+    }
+
+    /// Adds what stands in windows to the image they came from.
+    fn scatter(self, image: &mut [f32], (input, output): (Extent, Extent), of: Range<usize>, windows: &[f32]) {
+        let size = self.size.0 * self.size.1 * input.channels;
+        for (o, window) in of.zip(windows.chunks_exact(size)) {
+            for (line, window) in window.chunks_exact(self.size.1 * input.channels).enumerate() {
+                if let Some((from, to)) = self.overlap(input, output, o, line) {
+                    image[from].iter_mut().zip(&window[to]).for_each(|(sum, part)| *sum += part);
+                }
+            }
+        }
+    }
+
+    /// Where a line of the window of pixel `o` of the output lies on the image, and which part of the line does.
+    fn overlap(self, input: Extent, output: Extent, o: usize, line: usize) -> Option<(Range<usize>, Range<usize>)> {
+        let y = (o / output.width * self.stride.0 + line).checked_sub(self.padding.0).filter(|y| *y < input.height)?;
+        let begin = o % output.width * self.stride.1;
+        let skip = self.padding.1.saturating_sub(begin);
+        let first = begin + skip - self.padding.1;
+        let count = (self.size.1 - skip).min(input.width.saturating_sub(first));
+        let from = (y * input.width + first) * input.channels;
+        (count > 0).then(|| {
+            let (numbers, skip) = (count * input.channels, skip * input.channels);
+            (from..from + numbers, skip..skip + numbers)
+        })
+    }
+}
+
+/// See [`Convolution`].
+pub(crate) fn fused_convolution<T: Tape<f32, Cpu>>(
+    x: Rows<T>,
+    layer: &Convolution<Cpu>,
+    by_input: bool,
+) -> Result<Rows<T>> {
+    let (x, mut tape) = x.split_tape();
+    let &Convolution { input, output, window, activation, .. } = layer;
+    let (rows, (numbers, channels)) = (shape(&x).0, shape(&layer.weight));
+    let panels = Panels::new(&values(&layer.weight), numbers, channels);
+    let (data, bias) = (values(&x), values(&layer.bias));
+    let mut y = vec![0.0; rows * output.numbers()];
+    let mut kept = keep_slopes(activation, T::OWNS_TAPE, y.len());
+    let parts = slopes(&mut kept, output.numbers(), rows);
+    let images = y.par_chunks_mut(output.numbers()).zip(data.par_chunks(input.numbers())).zip(parts);
+    images.for_each_init(Vec::new, |windows: &mut Vec<f32>, ((y, x), slopes)| {
+        for of in blocks(output.pixels()) {
+            windows.resize(of.len() * numbers, 0.0);
+            window.gather(x, (input, output), of.clone(), windows);
+            let part = of.start * channels..of.end * channels;
+            let slopes = if slopes.is_empty() { &mut slopes[..] } else { &mut slopes[part.clone()] };
+            product(windows, &panels, Start::Row(&bias), (&mut y[part], slopes), Finish::Activate(activation));
+        }
+    });
+    let out = crate::matrix(x.device(), y.clone(), rows, output.numbers())?;
+    if T::OWNS_TAPE {
+        let (x, layer, ghost) = (x.clone(), layer.clone(), out.clone());
+        tape.add_backward_op(move |gradients| {
+            gradients.get_or_alloc_mut(&ghost)?;
+            let mut delta = values(&gradients.get(&ghost));
+            chain(activation, &mut delta, if kept.is_empty() { &y } else { &kept });
+            let mut by_x = vec![0.0; if by_input { data.len() } else { 0 }];
+            let size = rows.div_ceil(GROUPS).max(1);
+            let mut parts: Vec<&mut [f32]> = by_x.chunks_mut(size * input.numbers()).collect();
+            parts.resize_with(rows.div_ceil(size), Default::default);
+            let transposed = Panels::transposed(&values(&layer.weight), numbers, channels);
+            let work = data.par_chunks(size * input.numbers()).zip(delta.par_chunks(size * output.numbers()));
+            let sums: Vec<(Vec<f32>, Vec<f32>)> = work
+                .zip(parts)
+                .map(|((x, delta), by_x)| {
+                    let (mut dw, mut db) = (vec![0.0; numbers * channels], vec![0.0; channels]);
+                    let (mut windows, mut back) = (Vec::new(), Vec::new());
+                    let images = x.chunks_exact(input.numbers()).zip(delta.chunks_exact(output.numbers()));
+                    for (i, (x, delta)) in images.enumerate() {
+                        for of in blocks(output.pixels()) {
+                            let delta = &delta[of.start * channels..of.end * channels];
+                            windows.resize(of.len() * numbers, 0.0);
+                            window.gather(x, (input, output), of.clone(), &mut windows);
+                            add_transposed(&windows, numbers, delta, channels, &mut dw);
+                            if by_input {
+                                back.resize(of.len() * numbers, 0.0);
+                                let finish = Finish::Activate(Activation::Identity);
+                                product(delta, &transposed, Start::Zero, (&mut back, &mut []), finish);
+                                let by_x = &mut by_x[i * input.numbers()..][..input.numbers()];
+                                window.scatter(by_x, (input, output), of, &back);
+                            }
+                        }
+                        add_rows(delta, &mut db);
+                    }
+                    (dw, db)
+                })
+                .collect();
+            for (dw, db) in &sums {
+                add(gradients.get_or_alloc_mut(&layer.weight)?, dw);
+                add(gradients.get_or_alloc_mut(&layer.bias)?, db);
+            }
+            if by_input {
+                add(gradients.get_or_alloc_mut(&x)?, &by_x);
+            }
+            Ok(())
+        });
+    }
+    Ok(out.put_tape(tape))
+}
+
+fn blocks(pixels: usize) -> impl Iterator<Item = Range<usize>> {
+    let size = pixels.div_ceil(pixels.div_ceil(BLOCK).max(1)).max(1);
+    (0..pixels).step_by(size).map(move |from| from..pixels.min(from + size))
+}
+
+fn add(sum: &mut [f32], part: &[f32]) {
+    sum.iter_mut().zip(part).for_each(|(s, p)| *s += p);
+}
+
+/// An operation without parameters on rows: `forward` makes the values of an image, `backward` adds to the gradient of its
+/// input, of which it hears the number of the row.
+fn operation<T: Tape<f32, Cpu>>(
+    x: Rows<T>,
+    columns: usize,
+    forward: impl Fn(usize, &[f32], &mut [f32]) + Sync,
+    backward: impl Fn(usize, &[f32], &mut [f32]) + Sync + 'static,
+) -> Result<Rows<T>> {
+    let (x, mut tape) = x.split_tape();
+    let (rows, inputs) = shape(&x);
+    let mut y = vec![0.0; rows * columns];
+    let data = values(&x);
+    let images = y.par_chunks_mut(columns.max(1)).zip(data.par_chunks(inputs.max(1)));
+    images.enumerate().for_each(|(row, (y, x))| forward(row, x, y));
+    let out = crate::matrix(x.device(), y, rows, columns)?;
+    if T::OWNS_TAPE {
+        let (x, ghost): (Matrix<Cpu>, Matrix<Cpu>) = (x.clone(), out.clone());
+        tape.add_backward_op(move |gradients| {
+            gradients.get_or_alloc_mut(&ghost)?;
+            let delta = values(&gradients.get(&ghost));
+            let by_x = gradients.get_or_alloc_mut(&x)?;
+            let images = by_x.par_chunks_mut(inputs.max(1)).zip(delta.par_chunks(columns.max(1)));
+            images.enumerate().for_each(|(row, (by_x, delta))| backward(row, delta, by_x));
+            Ok(())
+        });
+    }
+    Ok(out.put_tape(tape))
+}
+
+/// See [`Pool`].
+pub(crate) fn fused_pooling<T: Tape<f32, Cpu>>(x: Rows<T>, layer: &Pool) -> Result<Rows<T>> {
+    let &Pool { kind, input, output, window } = layer;
+    let of_window = move |o: usize| {
+        (0..window.size.0).filter_map(move |line| window.overlap(input, output, o, line)).flat_map(|(from, _)| from)
+    };
+    let depth = input.channels;
+    let weight = 1.0 / (window.size.0 * window.size.1) as f32;
+    // Each number of a window belongs to the channel of its place.
+    match kind {
+        Pooling::Mean => operation(
+            x,
+            output.numbers(),
+            move |_, x, y| {
+                for (o, y) in y.chunks_exact_mut(depth).enumerate() {
+                    of_window(o).for_each(|at| y[at % depth] += weight * x[at]);
+                }
+            },
+            move |_, delta, by_x| {
+                for (o, delta) in delta.chunks_exact(depth).enumerate() {
+                    of_window(o).for_each(|at| by_x[at] += weight * delta[at % depth]);
+                }
+            },
+        ),
+        Pooling::Max => {
+            let data = values(&x.retaped::<dfdx::tensor::NoneTape>());
+            let largest = move |x: &[f32], o: usize, to: &mut [usize]| {
+                let first = of_window(o).next().unwrap_or(0) / depth * depth;
+                to.iter_mut().enumerate().for_each(|(c, best)| *best = first + c);
+                for at in of_window(o) {
+                    let best = &mut to[at % depth];
+                    // A NaN is the largest, so that it is not lost.
+                    if x[at] > x[*best] || x[at].is_nan() {
+                        *best = at;
+                    }
+                }
+            };
+            operation(
+                x,
+                output.numbers(),
+                move |_, x, y| {
+                    let mut best = vec![0; depth];
+                    for (o, y) in y.chunks_exact_mut(depth).enumerate() {
+                        largest(x, o, &mut best);
+                        y.iter_mut().zip(&best).for_each(|(y, at)| *y = x[*at]);
+                    }
+                },
+                move |row, delta, by_x| {
+                    let (x, mut best) = (&data[row * input.numbers()..][..input.numbers()], vec![0; depth]);
+                    for (o, delta) in delta.chunks_exact(depth).enumerate() {
+                        largest(x, o, &mut best);
+                        delta.iter().zip(&best).for_each(|(d, at)| by_x[*at] += d);
+                    }
+                },
+            )
+        }
+    }
+}
+
+/// See [`Upsample`].
+pub(crate) fn fused_upsampling<T: Tape<f32, Cpu>>(x: Rows<T>, layer: &Upsample) -> Result<Rows<T>> {
+    let sources = layer.sources();
+    let back = sources.clone();
+    operation(
+        x,
+        layer.output().numbers(),
+        move |_, x, y| y.iter_mut().zip(&sources).for_each(|(y, from)| *y = x[*from]),
+        move |_, delta, by_x| delta.iter().zip(&back).for_each(|(d, to)| by_x[*to] += d),
+    )
+}
+
+/// Mean and 1/√(σ² + ε) of each group of an image.
+fn moments(x: &[f32], channels: usize, groups: usize) -> Vec<(f32, f32)> {
+    let depth = channels / groups;
+    let n = (x.len() / groups) as f64;
+    let mut sums = vec![(0.0f64, 0.0f64); groups];
+    for pixel in x.chunks_exact(channels) {
+        for (sum, values) in sums.iter_mut().zip(pixel.chunks_exact(depth)) {
+            sum.0 += values.iter().map(|v| f64::from(*v)).sum::<f64>();
+        }
+    }
+    sums.iter_mut().for_each(|s| s.0 /= n);
+    for pixel in x.chunks_exact(channels) {
+        for (sum, values) in sums.iter_mut().zip(pixel.chunks_exact(depth)) {
+            sum.1 += values.iter().map(|v| (f64::from(*v) - sum.0).powi(2)).sum::<f64>();
+        }
+    }
+    sums.iter().map(|s| (s.0 as f32, ((s.1 / n + f64::from(LEAST_VARIANCE)).sqrt().recip()) as f32)).collect()
+}
+
+/// See [`GroupNorm`].
+pub(crate) fn fused_normalisation<T: Tape<f32, Cpu>>(x: Rows<T>, layer: &GroupNorm<Cpu>) -> Result<Rows<T>> {
+    let (x, mut tape) = x.split_tape();
+    let &GroupNorm { activation, extent, groups, .. } = layer;
+    let (channels, numbers, depth) = (extent.channels, extent.numbers(), extent.channels / groups);
+    let (rows, data) = (shape(&x).0, values(&x));
+    let (scale, shift) = (values(&layer.scale), values(&layer.shift));
+    let mut y = vec![0.0; data.len()];
+    let mut kept = keep_slopes(activation, T::OWNS_TAPE, y.len());
+    let images = y.par_chunks_mut(numbers).zip(data.par_chunks(numbers)).zip(slopes(&mut kept, numbers, rows));
+    let moments: Vec<Vec<(f32, f32)>> = images
+        .map(|((y, x), slopes)| {
+            let moments = moments(x, channels, groups);
+            for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
+                for (c, (y, x)) in y.iter_mut().zip(x).enumerate() {
+                    let (mean, precision) = moments[c / depth];
+                    *y = scale[c] * (x - mean) * precision + shift[c];
+                }
+            }
+            activation.apply(y, slopes);
+            moments
+        })
+        .collect();
+    let out = crate::matrix(x.device(), y.clone(), rows, numbers)?;
+    if T::OWNS_TAPE {
+        let (x, layer, ghost) = (x.clone(), layer.clone(), out.clone());
+        tape.add_backward_op(move |gradients| {
+            gradients.get_or_alloc_mut(&ghost)?;
+            let mut delta = values(&gradients.get(&ghost));
+            chain(activation, &mut delta, if kept.is_empty() { &y } else { &kept });
+            let by_x = gradients.get_or_alloc_mut(&x)?;
+            let images = by_x.par_chunks_mut(numbers).zip(delta.par_chunks(numbers)).zip(data.par_chunks(numbers));
+            let sums: Vec<(Vec<f32>, Vec<f32>)> = images
+                .zip(&moments)
+                .map(|(((by_x, delta), x), moments)| {
+                    let normal = |i: usize| {
+                        let (mean, precision) = moments[i % channels / depth];
+                        (x[i] - mean) * precision
+                    };
+                    let (mut by_scale, mut by_shift) = (vec![0.0; channels], vec![0.0; channels]);
+                    // Σ δγ and Σ δγx̂ of each group.
+                    let mut along = vec![(0.0f32, 0.0f32); groups];
+                    for (i, d) in delta.iter().enumerate() {
+                        let (c, normal) = (i % channels, normal(i));
+                        by_scale[c] += d * normal;
+                        by_shift[c] += d;
+                    }
+                    for c in 0..channels {
+                        along[c / depth].0 += scale[c] * by_shift[c];
+                        along[c / depth].1 += scale[c] * by_scale[c];
+                    }
+                    let n = (x.len() / groups) as f32;
+                    for (i, (by_x, d)) in by_x.iter_mut().zip(delta).enumerate() {
+                        let group = i % channels / depth;
+                        let (sum, turned) = along[group];
+                        *by_x += moments[group].1 * (scale[i % channels] * d - (sum + normal(i) * turned) / n);
+                    }
+                    (by_scale, by_shift)
+                })
+                .collect();
+            for (by_scale, by_shift) in &sums {
+                add(gradients.get_or_alloc_mut(&layer.scale)?, by_scale);
+                add(gradients.get_or_alloc_mut(&layer.shift)?, by_shift);
+            }
+            Ok(())
+        });
+    }
+    Ok(out.put_tape(tape))
+}

@@ -1,0 +1,226 @@
+use dfdx::prelude::SumTo;
+use dfdx::tensor::{Cpu, OwnedTape, Tensor, Trace};
+use dfdx::tensor_ops::{Backward, TryMul};
+use proptest::prelude::*;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::*;
+
+type Taped = Tensor<(usize, usize), f32, Cpu, OwnedTape<f32, Cpu>>;
+
+fn drawn(rows: usize, columns: usize, seed: u64) -> Matrix<Cpu> {
+    uniform(&Cpu::default(), rows, columns, 1.0, &mut ChaCha8Rng::seed_from_u64(seed)).unwrap()
+}
+
+/// The outputs, and the gradients of Σ g·y, with g random, of these inputs.
+fn all(inputs: &[&Matrix<Cpu>], y: Taped) -> Vec<Vec<f32>> {
+    let (rows, columns) = shape(&y);
+    let mut found = vec![y.as_vec()];
+    let mut gradients = y.try_mul(drawn(rows, columns, 99)).unwrap().try_sum::<(), _>().unwrap().backward();
+    for input in inputs {
+        gradients.get_or_alloc_mut(*input).unwrap();
+        found.push(gradients.get(*input).as_vec());
+    }
+    found
+}
+
+fn agree(found: &[Vec<f32>], expected: &[Vec<f32>], what: &str) -> std::result::Result<(), TestCaseError> {
+    for (part, (found, expected)) in found.iter().zip(expected).enumerate() {
+        prop_assert_eq!(found.len(), expected.len());
+        let largest = expected.iter().fold(1.0f32, |m, v| m.max(v.abs()));
+        for (a, b) in found.iter().zip(expected) {
+            prop_assert!((a - b).abs() < 1e-4 * largest, "{}, part {}: {} {}", what, part, a, b);
+        }
+    }
+    Ok(())
+}
+
+fn extents() -> impl Strategy<Value = Extent> {
+    (1usize..9, 1usize..9, 1usize..7).prop_map(|(height, width, channels)| Extent { height, width, channels })
+}
+
+fn windows() -> impl Strategy<Value = Window> {
+    let two = || (1usize..5, 1usize..5);
+    (two(), (1usize..4, 1usize..4), (0usize..3, 0usize..3)).prop_map(|(size, stride, padding)| Window {
+        size,
+        stride,
+        padding,
+    })
+}
+
+fn activations() -> impl Strategy<Value = Activation> {
+    // Those without a kink, where rounding would choose the side.
+    (0usize..3).prop_map(|i| [Activation::Tanh, Activation::Softplus, Activation::Gelu][i])
+}
+
+/// Σ g·y of the definition of a convolution, in f64.
+fn convolved(layer: &Convolution<Cpu>, x: &[f64], w: &[f64], b: &[f64], g: &[f32]) -> f64 {
+    let (Extent { height, width, channels: depth }, output, window) = (layer.input, layer.output, layer.window);
+    let mut total = 0.0;
+    for (i, g) in g.iter().enumerate() {
+        let (row, number) = (i / output.numbers(), i % output.numbers());
+        let (pixel, to) = (number / output.channels, number % output.channels);
+        let mut sum = b[to];
+        for p in 0..window.size.0 * window.size.1 {
+            let y = pixel / output.width * window.stride.0 + p / window.size.1;
+            let x_at = pixel % output.width * window.stride.1 + p % window.size.1;
+            let (Some(y), Some(across)) = (y.checked_sub(window.padding.0), x_at.checked_sub(window.padding.1)) else {
+                continue;
+            };
+            if y < height && across < width {
+                for c in 0..depth {
+                    let value = x[row * layer.input.numbers() + (y * width + across) * depth + c];
+                    sum += value * w[(p * depth + c) * output.channels + to];
+                }
+            }
+        }
+        let value = match layer.activation {
+            Activation::Tanh => sum.tanh(),
+            Activation::Softplus => sum.exp().ln_1p(),
+            Activation::Gelu => {
+                0.5 * sum * (1.0 + (std::f64::consts::FRAC_2_PI.sqrt() * (sum + 0.044715 * sum.powi(3))).tanh())
+            }
+            other => panic!("{other:?} is not tried"),
+        };
+        total += f64::from(*g) * value;
+    }
+    total
+}
+
+proptest! {
+    #[test]
+    fn convolutions_agree_with_the_reference_and_with_central_differences(
+        input in extents(), window in windows(), channels in 1usize..40, rows in 1usize..12, activation in activations(),
+        seed: u64, pick: usize,
+    ) {
+        prop_assume!(window.over(input).is_ok());
+        let (cpu, mut rng) = (Cpu::default(), ChaCha8Rng::seed_from_u64(seed));
+        let layer = Convolution::new(&cpu, input, window, channels, activation, &mut rng).unwrap();
+        let x = drawn(rows, input.numbers(), seed);
+        let inputs = [&x, &layer.weight, &layer.bias];
+        let fused = all(&inputs, layer.forward(x.leaky_trace()).unwrap());
+        agree(&fused, &all(&inputs, convolution(x.leaky_trace(), &layer).unwrap()), "convolution")?;
+        let of_data = all(&inputs, layer.forward_data(x.clone()).unwrap());
+        prop_assert!(of_data[1].iter().all(|v| *v == 0.0), "no gradient of data");
+        prop_assert_eq!(&of_data[2..], &fused[2..]);
+
+        let g = drawn(rows, layer.output().numbers(), 99).as_vec();
+        let base: Vec<Vec<f64>> = inputs.iter().map(|m| m.as_vec().into_iter().map(f64::from).collect()).collect();
+        for which in 0..3 {
+            let index = pick % base[which].len();
+            let at = |step: f64| {
+                let mut moved = base.clone();
+                moved[which][index] += step;
+                convolved(&layer, &moved[0], &moved[1], &moved[2], &g)
+            };
+            let slope = (at(1e-4) - at(-1e-4)) / 2e-4;
+            let found = f64::from(fused[which + 1][index]);
+            prop_assert!((found - slope).abs() < 1e-3 * (1.0 + slope.abs()), "input {}: {} {}", which, found, slope);
+        }
+    }
+
+    #[test]
+    fn pooling_and_upsampling_agree_with_the_reference(
+        input in extents(), window in windows(), rows in 1usize..6, factor in (1usize..4, 1usize..4), seed: u64,
+    ) {
+        let x = drawn(rows, input.numbers(), seed);
+        for kind in [Pooling::Max, Pooling::Mean] {
+            let Ok(layer) = Pool::new(kind, input, window) else { continue };
+            let fused = all(&[&x], layer.forward(x.leaky_trace()).unwrap());
+            agree(&fused, &all(&[&x], pooling(x.leaky_trace(), &layer).unwrap()), "pooling")?;
+        }
+        let layer = Upsample::new(input, factor).unwrap();
+        let fused = all(&[&x], layer.forward(x.leaky_trace()).unwrap());
+        agree(&fused, &all(&[&x], upsampling(x.leaky_trace(), &layer).unwrap()), "up-sampling")?;
+        let back = Pool::new(Pooling::Mean, layer.output(), Window { size: factor, stride: factor, padding: (0, 0) });
+        let returned = back.unwrap().forward(layer.forward(x.clone()).unwrap()).unwrap().as_vec();
+        agree(&[returned], &[x.as_vec()], "the mean of repeated pixels")?;
+    }
+
+    #[test]
+    fn normalisation_agrees_with_the_reference(
+        input in extents(), depth in 1usize..4, rows in 1usize..6, activation in activations(), seed: u64,
+    ) {
+        let extent = Extent { channels: input.channels * depth, ..input };
+        // A group of one number is its own mean, and its gradient nothing but rounding.
+        prop_assume!(extent.pixels() * depth > 2);
+        let mut layer = GroupNorm::new(&Cpu::default(), extent, input.channels, activation).unwrap();
+        layer.scale = drawn(1, extent.channels, seed ^ 1);
+        layer.shift = drawn(1, extent.channels, seed ^ 2);
+        let x = drawn(rows, extent.numbers(), seed);
+        let inputs = [&x, &layer.scale, &layer.shift];
+        let fused = all(&inputs, layer.forward(x.leaky_trace()).unwrap());
+        let expected = all(&inputs, normalisation(x.leaky_trace(), &layer).unwrap());
+        for (part, (found, expected)) in fused.iter().zip(&expected).enumerate() {
+            let largest = expected.iter().fold(1.0f32, |m, v| m.max(v.abs()));
+            for (a, b) in found.iter().zip(expected) {
+                prop_assert!((a - b).abs() < 1e-3 * largest, "part {}: {} {}", part, a, b);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_normalised_group_has_mean_0_and_variance_1() {
+    let extent = Extent { height: 6, width: 5, channels: 4 };
+    let layer = GroupNorm::new(&Cpu::default(), extent, 2, Activation::Identity).unwrap();
+    let y = layer.forward(drawn(3, extent.numbers(), 4)).unwrap().as_vec();
+    for image in y.chunks_exact(extent.numbers()) {
+        for group in 0..2 {
+            let values: Vec<f64> =
+                (0..image.len()).filter(|i| i % 4 / 2 == group).map(|i| f64::from(image[i])).collect();
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64;
+            assert!(mean.abs() < 1e-6 && (variance - 1.0).abs() < 1e-3, "{mean} {variance}");
+        }
+    }
+}
+
+#[test]
+fn spectra_are_images_of_height_1() {
+    let spectrum = Extent { height: 1, width: 9, channels: 1 };
+    let same = Window::same(3, spectrum);
+    assert_eq!(same.over(spectrum).unwrap(), (1, 9));
+    assert_eq!(Window::tiles(2, spectrum).over(spectrum).unwrap(), (1, 4));
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let mut layer = Convolution::new(&Cpu::default(), spectrum, same, 1, Activation::Identity, &mut rng).unwrap();
+    layer.weight = crate::matrix(&Cpu::default(), vec![1.0, 2.0, 4.0], 3, 1).unwrap();
+    layer.bias = crate::matrix(&Cpu::default(), vec![0.5], 1, 1).unwrap();
+    let x = crate::matrix(&Cpu::default(), vec![0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0], 1, 9).unwrap();
+    let y = layer.forward(x).unwrap().as_vec();
+    assert_eq!(y, [0.5, 4.5, 2.5, 1.5, 0.5, 0.5, 0.5, 4.5, 2.5]);
+}
+
+#[test]
+fn layers_that_cannot_be_are_refused() {
+    let cpu = Cpu::default();
+    let input = Extent { height: 4, width: 4, channels: 2 };
+    let window = |size, stride, padding| Window { size: (size, size), stride: (stride, stride), padding: (padding, 0) };
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    for wrong in [window(0, 1, 0), window(5, 1, 0), window(2, 0, 0), window(2, 1, 2)] {
+        let new = Convolution::new(&cpu, input, wrong, 3, Activation::Tanh, &mut rng);
+        assert!(new.unwrap_err().to_string().contains("4×4 pixels"), "{wrong:?}");
+        assert!(Pool::new(Pooling::Mean, input, wrong).is_err());
+    }
+    assert!(Convolution::new(&cpu, input, window(2, 1, 0), 0, Activation::Tanh, &mut rng).is_err());
+    assert!(Pool::new(Pooling::Max, input, window(3, 1, 1)).is_err());
+    assert!(Upsample::new(input, (0, 2)).is_err());
+    assert!(GroupNorm::new(&cpu, input, 3, Activation::Tanh).is_err());
+    let layer = Convolution::new(&cpu, input, window(2, 1, 0), 3, Activation::Tanh, &mut rng).unwrap();
+    assert!(layer.forward(drawn(2, 31, 0)).unwrap_err().to_string().contains("convolution"));
+}
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() {
+    let input = Extent { height: 14, width: 14, channels: 8 };
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let layer =
+        Convolution::new(&Cpu::default(), input, Window::same(3, input), 16, Activation::Tanh, &mut rng).unwrap();
+    let x = drawn(37, input.numbers(), 1);
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| all(&[&x, &layer.weight, &layer.bias], layer.forward(x.leaky_trace()).unwrap()))
+    };
+    assert_eq!(run(1), run(3));
+}
