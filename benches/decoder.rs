@@ -3,7 +3,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use dfdx::tensor::{Cpu, Trace};
 use dfdx::tensor_ops::Backward;
-use parsimon_nets::{Activation, Likelihood, Precision, SpatialDecoder, Target, matrix};
+use parsimon_nets::{Activation, Data, Likelihood, Precision, SpatialDecoder, Target, matrix};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -20,7 +20,8 @@ fn forward_and_backward(criterion: &mut Criterion) {
             let values = (0..rows * columns).map(|_| rng.gen_range(0.0..1.0)).collect();
             matrix(&cpu, values, rows, columns).expect("as many values as the shape says")
         };
-        let (placed, data) = (draw(6), draw(side * side));
+        let placed = draw(6);
+        let data = Data::new(draw(side * side).as_vec(), side * side).expect("whole rows");
         let log_sd = matrix(&cpu, vec![0.0], 1, 1).expect("one value");
         let weights = vec![1.0; rows];
         group.throughput(Throughput::Elements((rows * side * side) as u64));

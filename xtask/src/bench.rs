@@ -9,7 +9,7 @@ use dfdx::tensor_ops::Backward;
 use ndarray::Array4;
 use parsimon_core::{Patches, Scaling};
 use parsimon_ivae::{Ivae, Params};
-use parsimon_nets::{Activation, Likelihood, Precision, SpatialDecoder, Target, matrix, product_rate};
+use parsimon_nets::{Activation, Data, Likelihood, Precision, SpatialDecoder, Target, matrix, product_rate};
 use parsimon_train::{Options, fit};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -209,7 +209,8 @@ fn decoder_rate() -> Result<f64> {
     let decoder = SpatialDecoder::new(&cpu, size, 2, &[HIDDEN, HIDDEN], Activation::Tanh, &mut rng)?;
     let mut draw =
         |columns: usize| matrix(&cpu, (0..ROWS * columns).map(|_| rng.gen_range(0.0..1.0)).collect(), ROWS, columns);
-    let (placed, data, log_sd) = (draw(6)?, draw(SIDE * SIDE)?, matrix(&cpu, vec![0.0], 1, 1)?);
+    let (placed, log_sd) = (draw(6)?, matrix(&cpu, vec![0.0], 1, 1)?);
+    let data = Data::new(draw(SIDE * SIDE)?.as_vec(), SIDE * SIDE)?;
     let (weights, likelihood, precision) = (&[1.0; ROWS][..], Likelihood::Bernoulli, Precision::F32);
     let target = Target { data: &data, pixels: None, weights, likelihood, log_sd: &log_sd, precision };
     let once = || {

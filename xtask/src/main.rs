@@ -70,12 +70,13 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         }
         eprintln!("finishing what has begun; press Ctrl-C again to stop at once");
     })?;
-    match &cli.command {
+    // A worker of the pool needs no other thread to hand its small parallel tasks to.
+    rayon::scope(|_| match &cli.command {
         Command::Analyze(args) => analyze::run(args),
         Command::Train(args) => train::run(args),
         Command::Encode(args) => code::encode(args),
         Command::Decode(args) => code::decode(args),
         Command::Dataset(args) => dataset::run(args),
         Command::Bench(args) => bench::run(args),
-    }
+    })
 }

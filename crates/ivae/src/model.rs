@@ -1,11 +1,10 @@
-use dfdx::shapes::HasShape;
 use dfdx::tensor::{NoneTape, Tape, Tensor};
 use dfdx::tensor_ops::TryMatMul;
 use ndarray::Array4;
 use parsimon_core::Patches;
 use parsimon_nets::{
-    Activation, Compute, Convolution, Dense, Extent, Matrix, Parameters, Pool, Pooling, Precision, Scored,
-    SpatialDecoder, Target, Window, matrix, values as nets_values,
+    Activation, Compute, Convolution, Data, Dense, Extent, Matrix, Parameters, Pool, Pooling, Precision, Scored,
+    SpatialDecoder, Target, Window, matrix,
 };
 use parsimon_objective::{Posterior, negative_elbo};
 use parsimon_train::{Loss, Model, Step, Terms};
@@ -107,12 +106,12 @@ impl<D: Compute> Ivae<D> {
         &self.device
     }
 
-    fn posterior<T: Tape<f32, D>>(&self, x: Matrix<D>) -> NetResult<Posterior<D, T>> {
+    fn posterior<T: Tape<f32, D>>(&self, x: &Data) -> NetResult<Posterior<D, T>> {
         let mut found = None;
         for (layer, pool) in &self.convolutions {
             let h = match found.take() {
                 Some(h) => layer.forward(h)?,
-                None => layer.forward_data(x.clone())?,
+                None => layer.forward_data(x)?,
             };
             found = Some(match pool {
                 Some(pool) => pool.forward(h)?,
@@ -122,10 +121,13 @@ impl<D: Compute> Ivae<D> {
         for layer in &self.encoder {
             found = Some(match found.take() {
                 Some(h) => layer.forward(h)?,
-                None => layer.forward_data(x.clone())?,
+                None => layer.forward_data(x)?,
             });
         }
-        let h = found.unwrap_or_else(|| x.retaped());
+        let h = match found {
+            Some(h) => h,
+            None => x.on(&self.device)?.retaped(),
+        };
         let log_sd = self.log_sd.forward(h.retaped::<T>())?;
         // Both heads read h; its own tape goes with the mean.
         Ok(Posterior { mean: self.mean.forward(h)?, log_sd })
@@ -152,7 +154,7 @@ impl<D: Compute> Ivae<D> {
     fn score<T: Tape<f32, D>>(
         &self,
         u: Tensor<(usize, usize), f32, D, T>,
-        data: &Matrix<D>,
+        data: &Data,
         pixels: Option<&[u32]>,
         precision: Precision,
     ) -> NetResult<Scored<D, T>> {
@@ -174,12 +176,12 @@ impl<D: Compute> Ivae<D> {
     /// −ELBO of rows, with the tape of `T`; of a share of their pixels, if the decoder can decode some only.
     fn negative_elbo<T: Tape<f32, D>>(
         &self,
-        data: &Matrix<D>,
+        data: &Data,
         Step { pixels: share, precision }: Step,
         noise: &mut ChaCha8Rng,
     ) -> parsimon_train::Result<(Tensor<(), f32, D, T>, Terms)> {
-        let (rows, _) = *data.shape();
-        let posterior = self.posterior(data.clone())?;
+        let (rows, _) = data.shape();
+        let posterior = self.posterior(data)?;
         let divergence = posterior.divergence()?;
         let latents = self.params.columns().len();
         let draw = (0..rows * latents).map(|_| noise.sample::<f32, _>(StandardNormal)).collect();
@@ -188,12 +190,8 @@ impl<D: Compute> Ivae<D> {
             Decoder::Spatial(_) if share < 1.0 => {
                 let (height, width, channels) = self.params.size;
                 let pixels = draw_pixels(height * width, share, rows, noise);
-                let some = matrix(
-                    &self.device,
-                    pick(&nets_values(data), &pixels, rows, channels),
-                    rows,
-                    pixels.len() / rows * channels,
-                )?;
+                let picked = pick(data.values(), &pixels, rows, channels);
+                let some = Data::new(picked, pixels.len() / rows * channels)?;
                 self.score(u, &some, Some(&pixels), precision)?
             }
             _ => self.score(u, data, None, precision)?,
@@ -210,7 +208,7 @@ impl<D: Compute> Ivae<D> {
         let rows: Vec<usize> = (0..data.len()).collect();
         let (mut means, mut sds) = (Vec::new(), Vec::new());
         for rows in rows.chunks(EVALUATION_ROWS) {
-            let posterior = self.posterior::<NoneTape>(self.gather(data, rows)?)?;
+            let posterior = self.posterior::<NoneTape>(&self.gather(data, rows)?)?;
             means.extend(posterior.mean.as_vec());
             sds.extend(posterior.log_sd.as_vec().into_iter().map(f32::exp));
         }
@@ -251,8 +249,8 @@ impl<D: Compute> Ivae<D> {
         if found == expected { Ok(()) } else { Err(Error::Size { found, expected }) }
     }
 
-    /// Some rows of the data as a matrix on the device.
-    fn gather(&self, data: &Patches, rows: &[usize]) -> NetResult<Matrix<D>> {
+    /// Some rows of the data.
+    fn gather(&self, data: &Patches, rows: &[usize]) -> NetResult<Data> {
         let (h, w, c) = data.shape();
         let images = data.images();
         let mut values = Vec::with_capacity(rows.len() * h * w * c);
@@ -263,7 +261,7 @@ impl<D: Compute> Ivae<D> {
                 None => values.extend(image.iter()),
             }
         }
-        matrix(&self.device, values, rows.len(), h * w * c)
+        Data::new(values, h * w * c)
     }
 }
 

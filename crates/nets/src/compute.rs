@@ -6,7 +6,7 @@ use dfdx::tensor_ops::Device;
 use crate::error::device;
 use crate::likelihood::{self, Scored, Target};
 use crate::spatial::{self, SpatialDecoder};
-use crate::{Convolution, Dense, Error, GroupNorm, Pool, Result, Upsample, conv, dense};
+use crate::{Convolution, Data, Dense, Error, GroupNorm, Pool, Result, Upsample, conv, dense};
 
 /// A matrix of the network, with its size known at run time only.
 pub type Matrix<D> = Tensor<(usize, usize), f32, D>;
@@ -32,23 +32,32 @@ pub trait Compute: Device<f32> + TensorFromVec<usize> {
     /// # Errors
     /// If the device fails.
     fn dense_of_data<T: Tape<f32, Self>>(
-        x: Matrix<Self>,
+        x: &Data,
         layer: &Dense<Self>,
     ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
-        dense::composed(x.retaped(), layer)
+        dense::composed(x.on(layer.weight.device())?.retaped(), layer)
     }
 
-    /// See [`Convolution`]; `by_input` tells whether a gradient of x is wanted.
+    /// See [`Convolution`].
     ///
     /// # Errors
     /// If the device fails.
     fn convolution<T: Tape<f32, Self>>(
         x: Tensor<(usize, usize), f32, Self, T>,
         layer: &Convolution<Self>,
-        by_input: bool,
     ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
-        let _ = by_input;
         conv::convolution(x, layer)
+    }
+
+    /// As [`Compute::convolution`], of data that need no gradient.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn convolution_of_data<T: Tape<f32, Self>>(
+        x: &Data,
+        layer: &Convolution<Self>,
+    ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
+        conv::convolution(x.on(layer.weight.device())?.retaped(), layer)
     }
 
     /// See [`GroupNorm`].
@@ -122,22 +131,36 @@ impl Compute for Cpu {
         layer: &Dense<Self>,
     ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
         let (x, tape) = x.split_tape();
-        dense::fused(&x, tape, layer, true)
+        dense::fused(&Data::new(values(&x), dense::shape(&x).1)?, Some(x), tape, layer)
     }
 
     fn dense_of_data<T: Tape<f32, Self>>(
-        x: Matrix<Self>,
+        x: &Data,
         layer: &Dense<Self>,
     ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
-        dense::fused(&x, T::default(), layer, false)
+        dense::fused(x, None, T::default(), layer)
+    }
+
+    fn score<T: Tape<f32, Self>>(
+        outputs: Tensor<(usize, usize), f32, Self, T>,
+        target: &Target<'_, Self>,
+    ) -> Result<Scored<Self, T>> {
+        likelihood::fused(outputs, target)
     }
 
     fn convolution<T: Tape<f32, Self>>(
         x: Tensor<(usize, usize), f32, Self, T>,
         layer: &Convolution<Self>,
-        by_input: bool,
     ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
-        conv::fused_convolution(x, layer, by_input)
+        let (x, tape) = x.split_tape();
+        conv::fused_convolution(&Data::new(values(&x), dense::shape(&x).1)?, Some(x), tape, layer)
+    }
+
+    fn convolution_of_data<T: Tape<f32, Self>>(
+        x: &Data,
+        layer: &Convolution<Self>,
+    ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
+        conv::fused_convolution(x, None, T::default(), layer)
     }
 
     fn normalisation<T: Tape<f32, Self>>(

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use crate::activation::{keep_slopes, slopes};
 use crate::blocks::{Finish, Panels, Start, add_rows, add_transposed, chain, product};
 use crate::error::device;
-use crate::{Activation, Compute, Error, Matrix, Parameters, Result, values};
+use crate::{Activation, Compute, Data, Error, Matrix, Parameters, Result, values};
 
 /// A fully connected layer, y = f(x·W + b).
 ///
@@ -41,7 +41,7 @@ impl<D: Compute> Dense<D> {
         &self,
         x: Tensor<(usize, usize), f32, D, T>,
     ) -> Result<Tensor<(usize, usize), f32, D, T>> {
-        self.check(&x)?;
+        self.check(shape(&x).1)?;
         D::dense(x, self)
     }
 
@@ -49,13 +49,13 @@ impl<D: Compute> Dense<D> {
     ///
     /// # Errors
     /// As [`Dense::forward`].
-    pub fn forward_data<T: Tape<f32, D>>(&self, x: Matrix<D>) -> Result<Tensor<(usize, usize), f32, D, T>> {
-        self.check(&x)?;
+    pub fn forward_data<T: Tape<f32, D>>(&self, x: &Data) -> Result<Tensor<(usize, usize), f32, D, T>> {
+        self.check(x.shape().1)?;
         D::dense_of_data(x, self)
     }
 
-    fn check<T>(&self, x: &Tensor<(usize, usize), f32, D, T>) -> Result<()> {
-        let (columns, inputs) = (shape(x).1, shape(&self.weight).0);
+    fn check(&self, columns: usize) -> Result<()> {
+        let inputs = shape(&self.weight).0;
         if columns == inputs {
             return Ok(());
         }
@@ -115,24 +115,24 @@ pub(crate) fn add_row<D: Compute, T: Tape<f32, D>>(
 /// Rows of y, and rows of W, that one task computes: a number that does not depend on threads.
 const ROWS: usize = 24;
 
-/// A dense layer in one pass, and its gradients: of x only if there is a tape to take them further.
+/// A dense layer in one pass, and its gradients: of x only if it is a tensor, `input`, too.
 pub(crate) fn fused<T: Tape<f32, Cpu>>(
-    x: &Matrix<Cpu>,
+    x: &Data,
+    input: Option<Matrix<Cpu>>,
     mut tape: T,
     layer: &Dense<Cpu>,
-    by_input: bool,
 ) -> Result<Tensor<(usize, usize), f32, Cpu, T>> {
-    let (rows, (inputs, outputs)) = (shape(x).0, shape(&layer.weight));
+    let (rows, (inputs, outputs)) = (x.shape().0, shape(&layer.weight));
     let weight = Panels::new(&values(&layer.weight), inputs, outputs);
-    let (data, bias) = (values(x), values(&layer.bias));
+    let bias = values(&layer.bias);
     let mut y = vec![0.0; rows * outputs];
     let mut kept = keep_slopes(layer.activation, T::OWNS_TAPE, y.len());
     let parts = slopes(&mut kept, ROWS * outputs, rows.div_ceil(ROWS));
-    let work = y.par_chunks_mut((ROWS * outputs).max(1)).zip(data.par_chunks((ROWS * inputs).max(1)));
+    let work = y.par_chunks_mut((ROWS * outputs).max(1)).zip(x.values().par_chunks((ROWS * inputs).max(1)));
     work.zip(parts).for_each(|((y, x), slopes)| {
         product(x, &weight, Start::Row(&bias), (y, slopes), Finish::Activate(layer.activation));
     });
-    let out = crate::matrix(x.device(), y.clone(), rows, outputs)?;
+    let out = crate::matrix(layer.weight.device(), y.clone(), rows, outputs)?;
     if T::OWNS_TAPE {
         let (x, layer, ghost) = (x.clone(), layer.clone(), out.clone());
         tape.add_backward_op(move |gradients| {
@@ -141,12 +141,12 @@ pub(crate) fn fused<T: Tape<f32, Cpu>>(
             chain(layer.activation, &mut delta, if kept.is_empty() { &y } else { &kept });
             let dw = gradients.get_or_alloc_mut(&layer.weight)?;
             dw.par_chunks_mut((ROWS * outputs).max(1)).enumerate().for_each(|(task, dw)| {
-                add_transposed(&data[task * ROWS..], inputs, &delta, outputs, dw);
+                add_transposed(&x.values()[task * ROWS..], inputs, &delta, outputs, dw);
             });
             add_rows(&delta, gradients.get_or_alloc_mut(&layer.bias)?);
-            if by_input {
+            if let Some(x) = &input {
                 let transposed = Panels::transposed(&values(&layer.weight), inputs, outputs);
-                let dx = gradients.get_or_alloc_mut(&x)?;
+                let dx = gradients.get_or_alloc_mut(x)?;
                 dx.par_chunks_mut((ROWS * inputs).max(1)).zip(delta.par_chunks((ROWS * outputs).max(1))).for_each(
                     |(dx, delta)| {
                         let mut part = vec![0.0; dx.len()];
@@ -206,7 +206,8 @@ mod tests {
                 for (found, expected) in found.iter().flatten().zip(expected.iter().flatten()) {
                     prop_assert!((found - expected).abs() < 1e-4 * (1.0 + expected.abs()), "{activation:?} {found} {expected}");
                 }
-                let of_data = all(&x, &layer, &g, layer.forward_data(x.clone()).unwrap());
+                let of_data = Data::new(x.as_vec(), inputs).unwrap();
+                let of_data = all(&x, &layer, &g, layer.forward_data(&of_data).unwrap());
                 prop_assert_eq!(&of_data[2..], &found[2..]);
                 prop_assert!(of_data[1].iter().all(|v| *v == 0.0), "no gradient of data");
             }
@@ -219,6 +220,6 @@ mod tests {
         let layer = Dense::new(&cpu, 3, 2, Activation::Tanh, &mut ChaCha8Rng::seed_from_u64(0)).unwrap();
         let x = uniform(&cpu, 2, 4, 1.0, &mut ChaCha8Rng::seed_from_u64(0)).unwrap();
         assert!(layer.forward(x.clone()).unwrap_err().to_string().contains("input of a dense layer"));
-        assert!(layer.forward_data::<NoneTape>(x).is_err());
+        assert!(layer.forward_data::<NoneTape>(&Data::new(x.as_vec(), 4).unwrap()).is_err());
     }
 }

@@ -1,15 +1,16 @@
 #![allow(unsafe_code, reason = "vector instructions")]
 
 use dfdx::prelude::{Axis, BroadcastTo, ReshapeTo, SumTo};
-use dfdx::tensor::{Tape, Tensor};
+use dfdx::tensor::{Cpu, PutTape, SplitTape, Tape, Tensor, TensorFromVec};
 use dfdx::tensor_ops::{TryAdd, TryMul, TrySub};
+use rayon::prelude::*;
 
 use crate::activation::composed_softplus;
 use crate::dense::shape;
 use crate::error::device;
 use crate::maths;
 use crate::simd::Simd;
-use crate::{Compute, Matrix, Precision, Result};
+use crate::{Compute, Data, Matrix, Precision, Result, values};
 
 /// Distribution of a pixel's value x given the decoder's output ℓ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -136,7 +137,7 @@ pub struct Scored<D: Compute, T> {
 #[derive(Debug, Clone)]
 pub struct Target<'a, D: Compute> {
     /// Data, (rows, pixels·channels), channels fastest.
-    pub data: &'a Matrix<D>,
+    pub data: &'a Data,
     /// Which pixels of the patch the data of each row hold, row after row, equally many in each; none: all, in order.
     /// Only a decoder that is a function of coordinates can decode some.
     pub pixels: Option<&'a [u32]>,
@@ -150,13 +151,66 @@ pub struct Target<'a, D: Compute> {
     pub precision: Precision,
 }
 
+#[inline(always)]
+unsafe fn score_body<V: Simd>(
+    likelihood: Likelihood,
+    outputs: &mut [f32],
+    target: &[f32],
+    log_sd: &[f32],
+) -> (f32, [f32; MAX_CHANNELS]) {
+    // SAFETY: called by `dispatch!` only.
+    unsafe { likelihood.score::<V>(outputs, target, log_sd) }
+}
+
+maths::dispatch!(
+    /// See [`Likelihood::score`].
+    pub(crate) fn score(
+        likelihood: Likelihood, outputs: &mut [f32], target: &[f32], log_sd: &[f32],
+    ) -> (f32, [f32; MAX_CHANNELS]) = score_body
+);
+
+/// Weighted log-likelihood of outputs (rows, pixels·channels), in one pass.
+pub(crate) fn fused<T: Tape<f32, Cpu>>(
+    outputs: Tensor<(usize, usize), f32, Cpu, T>,
+    target: &Target<'_, Cpu>,
+) -> Result<Scored<Cpu, T>> {
+    let (outputs, mut tape) = outputs.split_tape();
+    let (columns, log_sd) = (shape(&outputs).1, values(target.log_sd));
+    let (channels, mut slopes) = (log_sd.len(), values(&outputs));
+    let work = slopes.par_chunks_mut(columns).zip(target.data.values().par_chunks(columns));
+    let scores: Vec<(f32, [f32; MAX_CHANNELS])> =
+        work.map(|(outputs, x)| score(target.likelihood, outputs, x, &log_sd)).collect();
+    let rows: Vec<f32> = scores.iter().map(|s| s.0).collect();
+    let sum: f64 = rows.iter().zip(target.weights).map(|(l, w)| f64::from(*l) * f64::from(*w)).sum();
+    let total = outputs.device().try_tensor_from_vec(vec![sum as f32], ()).map_err(device)?;
+    if T::OWNS_TAPE {
+        let mut by_log_sd = vec![0.0; channels];
+        for ((_, by), weight) in scores.iter().zip(target.weights) {
+            by_log_sd.iter_mut().zip(by).for_each(|(sum, by)| *sum += weight * by);
+        }
+        let (out, log_sd, weights) = (total.clone(), target.log_sd.clone(), target.weights.to_vec());
+        tape.add_backward_op(move |gradients| {
+            gradients.get_or_alloc_mut(&out)?;
+            let by = gradients.get(&out).as_vec()[0];
+            let by_outputs = gradients.get_or_alloc_mut(&outputs)?.chunks_exact_mut(columns);
+            for ((by_outputs, slopes), weight) in by_outputs.zip(slopes.chunks_exact(columns)).zip(&weights) {
+                by_outputs.iter_mut().zip(slopes).for_each(|(g, slope)| *g += by * weight * slope);
+            }
+            let by_noise = gradients.get_or_alloc_mut(&log_sd)?;
+            by_noise.iter_mut().zip(&by_log_sd).for_each(|(g, part)| *g += by * part);
+            Ok(())
+        });
+    }
+    Ok(Scored { total: total.put_tape(tape), rows })
+}
+
 /// Weighted log-likelihood of outputs (rows, pixels·channels), from the device's own operations.
 pub(crate) fn composed<D: Compute, T: Tape<f32, D>>(
     outputs: Tensor<(usize, usize), f32, D, T>,
     target: &Target<'_, D>,
 ) -> Result<Scored<D, T>> {
     let (rows, columns) = shape(&outputs);
-    let x = target.data.retaped::<T>();
+    let x = target.data.on(outputs.device())?.retaped::<T>();
     let log_p = match target.likelihood {
         Likelihood::Bernoulli => {
             let agreement = x.try_mul(outputs.retaped::<T>()).map_err(device)?;

@@ -9,7 +9,7 @@ use super::{Convolution, Extent, GroupNorm, LEAST_VARIANCE, Pool, Pooling, Upsam
 use crate::activation::{keep_slopes, slopes};
 use crate::blocks::{Finish, Panels, Start, add_rows, add_transposed, chain, product};
 use crate::dense::shape;
-use crate::{Activation, Matrix, Result, values};
+use crate::{Activation, Data, Matrix, Result, values};
 
 type Rows<T> = Tensor<(usize, usize), f32, Cpu, T>;
 
@@ -67,19 +67,19 @@ impl Window {
 
 /// See [`Convolution`].
 pub(crate) fn fused_convolution<T: Tape<f32, Cpu>>(
-    x: Rows<T>,
+    x: &Data,
+    tensor: Option<Matrix<Cpu>>,
+    mut tape: T,
     layer: &Convolution<Cpu>,
-    by_input: bool,
 ) -> Result<Rows<T>> {
-    let (x, mut tape) = x.split_tape();
     let &Convolution { input, output, window, activation, .. } = layer;
-    let (rows, (numbers, channels)) = (shape(&x).0, shape(&layer.weight));
+    let (rows, (numbers, channels)) = (x.shape().0, shape(&layer.weight));
     let panels = Panels::new(&values(&layer.weight), numbers, channels);
-    let (data, bias) = (values(&x), values(&layer.bias));
+    let bias = values(&layer.bias);
     let mut y = vec![0.0; rows * output.numbers()];
     let mut kept = keep_slopes(activation, T::OWNS_TAPE, y.len());
     let parts = slopes(&mut kept, output.numbers(), rows);
-    let images = y.par_chunks_mut(output.numbers()).zip(data.par_chunks(input.numbers())).zip(parts);
+    let images = y.par_chunks_mut(output.numbers()).zip(x.values().par_chunks(input.numbers())).zip(parts);
     images.for_each_init(Vec::new, |windows: &mut Vec<f32>, ((y, x), slopes)| {
         for of in blocks(output.pixels()) {
             windows.resize(of.len() * numbers, 0.0);
@@ -89,19 +89,20 @@ pub(crate) fn fused_convolution<T: Tape<f32, Cpu>>(
             product(windows, &panels, Start::Row(&bias), (&mut y[part], slopes), Finish::Activate(activation));
         }
     });
-    let out = crate::matrix(x.device(), y.clone(), rows, output.numbers())?;
+    let out = crate::matrix(layer.weight.device(), y.clone(), rows, output.numbers())?;
     if T::OWNS_TAPE {
         let (x, layer, ghost) = (x.clone(), layer.clone(), out.clone());
         tape.add_backward_op(move |gradients| {
             gradients.get_or_alloc_mut(&ghost)?;
             let mut delta = values(&gradients.get(&ghost));
             chain(activation, &mut delta, if kept.is_empty() { &y } else { &kept });
-            let mut by_x = vec![0.0; if by_input { data.len() } else { 0 }];
+            let by_input = tensor.is_some();
+            let mut by_x = vec![0.0; if by_input { x.values().len() } else { 0 }];
             let size = rows.div_ceil(GROUPS).max(1);
             let mut parts: Vec<&mut [f32]> = by_x.chunks_mut(size * input.numbers()).collect();
             parts.resize_with(rows.div_ceil(size), Default::default);
             let transposed = Panels::transposed(&values(&layer.weight), numbers, channels);
-            let work = data.par_chunks(size * input.numbers()).zip(delta.par_chunks(size * output.numbers()));
+            let work = x.values().par_chunks(size * input.numbers()).zip(delta.par_chunks(size * output.numbers()));
             let sums: Vec<(Vec<f32>, Vec<f32>)> = work
                 .zip(parts)
                 .map(|((x, delta), by_x)| {
@@ -131,8 +132,8 @@ pub(crate) fn fused_convolution<T: Tape<f32, Cpu>>(
                 add(gradients.get_or_alloc_mut(&layer.weight)?, dw);
                 add(gradients.get_or_alloc_mut(&layer.bias)?, db);
             }
-            if by_input {
-                add(gradients.get_or_alloc_mut(&x)?, &by_x);
+            if let Some(x) = &tensor {
+                add(gradients.get_or_alloc_mut(x)?, &by_x);
             }
             Ok(())
         });
@@ -178,58 +179,66 @@ fn operation<T: Tape<f32, Cpu>>(
     Ok(out.put_tape(tape))
 }
 
+/// The larger of two, channel by channel; a NaN is the largest, so that it is not lost.
+fn keep_largest(largest: &mut [f32], pixel: &[f32]) {
+    for (largest, x) in largest.iter_mut().zip(pixel) {
+        *largest = if *largest >= *x { *largest } else { *x };
+    }
+}
+
 /// See [`Pool`].
 pub(crate) fn fused_pooling<T: Tape<f32, Cpu>>(x: Rows<T>, layer: &Pool) -> Result<Rows<T>> {
     let &Pool { kind, input, output, window } = layer;
-    let of_window = move |o: usize| {
-        (0..window.size.0).filter_map(move |line| window.overlap(input, output, o, line)).flat_map(|(from, _)| from)
-    };
     let depth = input.channels;
+    // Where the pixels of a window begin.
+    let of_window = move |o: usize| {
+        let lines = (0..window.size.0).filter_map(move |line| window.overlap(input, output, o, line));
+        lines.flat_map(move |(from, _)| from.step_by(depth))
+    };
     let weight = 1.0 / (window.size.0 * window.size.1) as f32;
-    // Each number of a window belongs to the channel of its place.
+    let largest = move |x: &[f32], o: usize, y: &mut [f32]| {
+        y.fill(f32::NEG_INFINITY);
+        of_window(o).for_each(|at| keep_largest(y, &x[at..at + depth]));
+    };
     match kind {
         Pooling::Mean => operation(
             x,
             output.numbers(),
             move |_, x, y| {
                 for (o, y) in y.chunks_exact_mut(depth).enumerate() {
-                    of_window(o).for_each(|at| y[at % depth] += weight * x[at]);
+                    of_window(o).for_each(|at| add(y, &x[at..at + depth]));
+                    y.iter_mut().for_each(|y| *y *= weight);
                 }
             },
             move |_, delta, by_x| {
                 for (o, delta) in delta.chunks_exact(depth).enumerate() {
-                    of_window(o).for_each(|at| by_x[at] += weight * delta[at % depth]);
+                    for at in of_window(o) {
+                        by_x[at..at + depth].iter_mut().zip(delta).for_each(|(g, d)| *g += weight * d);
+                    }
                 }
             },
         ),
         Pooling::Max => {
             let data = values(&x.retaped::<dfdx::tensor::NoneTape>());
-            let largest = move |x: &[f32], o: usize, to: &mut [usize]| {
-                let first = of_window(o).next().unwrap_or(0) / depth * depth;
-                to.iter_mut().enumerate().for_each(|(c, best)| *best = first + c);
-                for at in of_window(o) {
-                    let best = &mut to[at % depth];
-                    // A NaN is the largest, so that it is not lost.
-                    if x[at] > x[*best] || x[at].is_nan() {
-                        *best = at;
-                    }
-                }
-            };
             operation(
                 x,
                 output.numbers(),
-                move |_, x, y| {
-                    let mut best = vec![0; depth];
-                    for (o, y) in y.chunks_exact_mut(depth).enumerate() {
-                        largest(x, o, &mut best);
-                        y.iter_mut().zip(&best).for_each(|(y, at)| *y = x[*at]);
-                    }
-                },
+                move |_, x, y| y.chunks_exact_mut(depth).enumerate().for_each(|(o, y)| largest(x, o, y)),
                 move |row, delta, by_x| {
-                    let (x, mut best) = (&data[row * input.numbers()..][..input.numbers()], vec![0; depth]);
+                    let x = &data[row * input.numbers()..][..input.numbers()];
+                    let (mut best, mut left) = (vec![0.0; depth], vec![0.0; depth]);
                     for (o, delta) in delta.chunks_exact(depth).enumerate() {
                         largest(x, o, &mut best);
-                        delta.iter().zip(&best).for_each(|(d, at)| by_x[*at] += d);
+                        // The gradient goes to the first of equals.
+                        left.copy_from_slice(delta);
+                        for at in of_window(o) {
+                            let pixel = by_x[at..at + depth].iter_mut().zip(&x[at..at + depth]);
+                            for ((g, x), (best, left)) in pixel.zip(best.iter().zip(&mut left)) {
+                                let part = if x == best { *left } else { 0.0 };
+                                *g += part;
+                                *left -= part;
+                            }
+                        }
                     }
                 },
             )

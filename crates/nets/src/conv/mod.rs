@@ -9,7 +9,7 @@ use dfdx::tensor::{Tape, Tensor};
 use rand::Rng;
 
 use crate::dense::{shape, uniform};
-use crate::{Activation, Compute, Error, Matrix, Parameters, Result};
+use crate::{Activation, Compute, Data, Error, Matrix, Parameters, Result};
 
 pub(crate) use composed::{convolution, normalisation, pooling, upsampling};
 pub(crate) use fused::{fused_convolution, fused_normalisation, fused_pooling, fused_upsampling};
@@ -37,7 +37,10 @@ impl Extent {
     }
 
     fn check<D: Compute, T>(self, what: &str, x: &Tensor<(usize, usize), f32, D, T>) -> Result<()> {
-        let (rows, columns) = shape(x);
+        self.check_shape(what, shape(x))
+    }
+
+    fn check_shape(self, what: &str, (rows, columns): (usize, usize)) -> Result<()> {
         if columns == self.numbers() {
             return Ok(());
         }
@@ -148,16 +151,16 @@ impl<D: Compute> Convolution<D> {
         x: Tensor<(usize, usize), f32, D, T>,
     ) -> Result<Tensor<(usize, usize), f32, D, T>> {
         self.input.check("a convolution", &x)?;
-        D::convolution(x, self, true)
+        D::convolution(x, self)
     }
 
     /// Applies the layer to data, of which no gradient is wanted.
     ///
     /// # Errors
     /// As [`Convolution::forward`].
-    pub fn forward_data<T: Tape<f32, D>>(&self, x: Matrix<D>) -> Result<Tensor<(usize, usize), f32, D, T>> {
-        self.input.check("a convolution", &x)?;
-        D::convolution(x.retaped(), self, false)
+    pub fn forward_data<T: Tape<f32, D>>(&self, x: &Data) -> Result<Tensor<(usize, usize), f32, D, T>> {
+        self.input.check_shape("a convolution", x.shape())?;
+        D::convolution_of_data(x, self)
     }
 }
 

@@ -4,14 +4,13 @@
 use dfdx::tensor::{Cpu, PutTape, SplitTape, Tape, Tensor, TensorFromVec};
 use rayon::prelude::*;
 
-use super::kernels::score;
 use super::paired::Paired;
 use super::plan::{Plan, Scratch, Sums};
 use super::pose::Pose;
 use super::single::Single;
 use super::{POSE, SpatialDecoder};
 use crate::error::device;
-use crate::likelihood::MAX_CHANNELS;
+use crate::likelihood::{MAX_CHANNELS, score};
 use crate::{Likelihood, Matrix, Precision, Result, Scored, Target, values};
 
 /// The layers of a block: their buffers, and how they are computed.
@@ -108,7 +107,7 @@ fn pass<L: Layers>(plan: &Plan, placed: &[f32], target: &Host<'_>, gradients: bo
 
 /// The target on the host.
 struct Host<'a> {
-    data: Vec<f32>,
+    data: &'a [f32],
     pixels: Option<&'a [u32]>,
     weights: &'a [f32],
     likelihood: Likelihood,
@@ -125,7 +124,7 @@ pub(crate) fn fused_score<T: Tape<f32, Cpu>>(
     let plan = Plan::new(decoder, target.precision);
     let log_sd = values(target.log_sd);
     let &Target { pixels, weights, likelihood, .. } = target;
-    let host = Host { data: values(target.data), pixels, weights, likelihood, log_sd: &log_sd };
+    let host = Host { data: target.data.values(), pixels, weights, likelihood, log_sd: &log_sd };
     let pass = match target.precision {
         Precision::F32 => pass::<Single>,
         Precision::Bf16 => pass::<Paired>,

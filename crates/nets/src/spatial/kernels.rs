@@ -1,10 +1,9 @@
 //! Loops over pixels of a block, compiled once per instruction set. Slices hold the pixels one after the other.
 #![allow(unsafe_code, reason = "vector instructions, run by functions compiled for them")]
 
-use crate::likelihood::MAX_CHANNELS;
+use crate::Activation;
 use crate::maths::dispatch;
 use crate::simd::Simd;
-use crate::{Activation, Likelihood};
 
 /// First layer: f(qx·wx + qy·wy + base); slopes go where f keeps them.
 #[inline(always)]
@@ -122,17 +121,6 @@ unsafe fn output_back_body<V: Simd>(
     }
 }
 
-#[inline(always)]
-unsafe fn score_body<V: Simd>(
-    likelihood: Likelihood,
-    outputs: &mut [f32],
-    target: &[f32],
-    log_sd: &[f32],
-) -> (f32, [f32; MAX_CHANNELS]) {
-    // SAFETY: called by `dispatch!` only.
-    unsafe { likelihood.score::<V>(outputs, target, log_sd) }
-}
-
 dispatch!(pub(super) fn first(
     activation: Activation, q: (&[f32], &[f32]), w: (&[f32], &[f32]), base: &[f32],
     out: (&mut [f32], &mut [f32]),
@@ -146,6 +134,3 @@ dispatch!(pub(super) fn output_back(
     activation: Activation, d: &[f32], h: (&[f32], &[f32]), weight: &[f32], sums: (&mut [f32], &mut [f32]),
     delta: &mut [f32],
 ) = output_back_body);
-dispatch!(pub(super) fn score(
-    likelihood: Likelihood, outputs: &mut [f32], target: &[f32], log_sd: &[f32],
-) -> (f32, [f32; MAX_CHANNELS]) = score_body);

@@ -163,7 +163,7 @@ impl<D: Compute> SpatialDecoder<D> {
             }
         }
         let expected = [vec![rows, pixels * channels], vec![rows], vec![1, channels]];
-        let (data, log_sd) = (shape(target.data), shape(target.log_sd));
+        let (data, log_sd) = (target.data.shape(), shape(target.log_sd));
         let found = [vec![data.0, data.1], vec![target.weights.len()], vec![log_sd.0, log_sd.1]];
         for ((what, found), expected) in ["target", "weights of the rows", "ln σ"].into_iter().zip(found).zip(expected)
         {

@@ -6,13 +6,13 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::{Likelihood, Matrix, Precision, matrix};
+use crate::{Data, Likelihood, Matrix, Precision, matrix};
 
 /// A decoder, placed latents and a target, all random.
 struct Case {
     decoder: SpatialDecoder<Cpu>,
     placed: Matrix<Cpu>,
-    data: Matrix<Cpu>,
+    data: Data,
     weights: Vec<f32>,
     log_sd: Matrix<Cpu>,
     likelihood: Likelihood,
@@ -74,7 +74,8 @@ impl Case {
         };
         let placed = draw(s.rows, POSE + s.content, -0.8, 0.8);
         let all = s.size.0 * s.size.1;
-        let data = draw(s.rows, s.picked.unwrap_or(all) * s.size.2, 0.0, 1.0);
+        let columns = s.picked.unwrap_or(all) * s.size.2;
+        let data = Data::new(draw(s.rows, columns, 0.0, 1.0).as_vec(), columns).unwrap();
         let weights = draw(1, s.rows, 0.2, 1.5).as_vec();
         let log_sd = draw(1, s.size.2, -1.0, 0.5);
         let pixels = s.picked.map(|n| (0..s.rows * n).map(|_| rng.gen_range(0..all as u32)).collect());
@@ -148,7 +149,7 @@ impl Case {
             (0..b.len()).map(|j| f(a, sum(j))).collect()
         };
         let grid: Vec<f64> = self.decoder.grid.as_vec().into_iter().map(f64::from).collect();
-        let data = self.data.as_vec();
+        let data = self.data.values();
         let mut total = 0.0;
         for (row, latents) in placed.chunks_exact(width).enumerate() {
             let (sin, cos) = latents[0].sin_cos();
@@ -207,11 +208,16 @@ proptest! {
         for (a, b) in fused.rows.iter().zip(&composed.rows) {
             prop_assert!((a - b).abs() < 1e-4 * (1.0 + b.abs()), "log p {} {}", a, b);
         }
-        for (which, (a, b)) in case.gradients(fused).iter().zip(case.gradients(composed)).enumerate() {
+        let outputs = super::composed(&case.decoder, case.placed.leaky_trace(), case.pixels.as_deref()).unwrap();
+        let scored = crate::likelihood::fused(outputs, &case.target()).unwrap();
+        let composed = case.gradients(composed);
+        for found in [case.gradients(fused), case.gradients(scored)] {
+        for (which, (a, b)) in found.iter().zip(&composed).enumerate() {
             let largest = b.iter().fold(1.0f32, |m, v| m.max(v.abs()));
             for (a, b) in a.iter().zip(b) {
                 prop_assert!((a - b).abs() < 2e-4 * largest, "gradient of input {which}: {a} {b}, largest {largest}");
             }
+        }
         }
     }
 
@@ -355,7 +361,7 @@ fn shapes_that_do_not_fit_are_rejected() {
     let decoder = new((4, 4, 1), &[8]).unwrap();
     let placed = |columns| matrix(&cpu, vec![0.0; 2 * columns], 2, columns).unwrap();
     assert!(decoder.outputs(&placed(5)).is_err());
-    let (data, log_sd) = (matrix(&cpu, vec![0.0; 32], 2, 16).unwrap(), matrix(&cpu, vec![0.0], 1, 1).unwrap());
+    let (data, log_sd) = (Data::new(vec![0.0; 32], 16).unwrap(), matrix(&cpu, vec![0.0], 1, 1).unwrap());
     let score = |weights: &[f32]| {
         let target = Target {
             data: &data,
@@ -369,7 +375,8 @@ fn shapes_that_do_not_fit_are_rejected() {
     };
     assert!(score(&[1.0]).is_err());
     assert_eq!(score(&[1.0, 1.0]).unwrap(), 2);
-    let data = matrix(&cpu, vec![0.0; 6], 2, 3).unwrap();
+    let data = Data::new(vec![0.0; 6], 3).unwrap();
+    assert!(Data::new(vec![0.0; 6], 4).is_err() && Data::new(vec![], 0).is_err());
     let some = |pixels: &[u32]| {
         let (likelihood, weights) = (Likelihood::Bernoulli, &[1.0, 1.0]);
         let target = Target {
@@ -408,10 +415,10 @@ fn pixels_drawn_at_random_score_on_average_as_all() {
     let (mut rows, mut mean) = (vec![0.0; 2], expected.iter().map(|g| vec![0.0; g.len()]).collect::<Vec<_>>());
     for from in 0..10 {
         let pixels: Vec<u32> = (0..2).flat_map(|_| (0..3).map(|i| 10 * i + from)).collect();
-        let data = case.data.as_vec();
+        let data = case.data.values();
         let held: Vec<f32> =
             pixels.iter().enumerate().flat_map(|(i, p)| data[(i / 3 * 30 + *p as usize) * 2..][..2].to_vec()).collect();
-        let data = matrix(&Cpu::default(), held, 2, 6).unwrap();
+        let data = Data::new(held, 6).unwrap();
         let target = Target { data: &data, pixels: Some(&pixels), ..case.target() };
         let scored = case.decoder.score(case.placed.leaky_trace(), &target).unwrap();
         rows.iter_mut().zip(&scored.rows).for_each(|(m, r)| *m += r / 10.0);
