@@ -106,7 +106,7 @@ impl<D: Compute> Ivae<D> {
         &self.device
     }
 
-    fn posterior<T: Tape<f32, D>>(&self, x: &Data) -> NetResult<Posterior<D, T>> {
+    fn posterior<T: Tape<f32, D>>(&self, x: &Data<'_>) -> NetResult<Posterior<D, T>> {
         let mut found = None;
         for (layer, pool) in &self.convolutions {
             let h = match found.take() {
@@ -154,7 +154,7 @@ impl<D: Compute> Ivae<D> {
     fn score<T: Tape<f32, D>>(
         &self,
         u: Tensor<(usize, usize), f32, D, T>,
-        data: &Data,
+        data: &Data<'_>,
         pixels: Option<&[u32]>,
         precision: Precision,
     ) -> NetResult<Scored<D, T>> {
@@ -176,7 +176,7 @@ impl<D: Compute> Ivae<D> {
     /// −ELBO of rows, with the tape of `T`; of a share of their pixels, if the decoder can decode some only.
     fn negative_elbo<T: Tape<f32, D>>(
         &self,
-        data: &Data,
+        data: &Data<'_>,
         Step { pixels: share, precision }: Step,
         noise: &mut ChaCha8Rng,
     ) -> parsimon_train::Result<(Tensor<(), f32, D, T>, Terms)> {
@@ -250,9 +250,14 @@ impl<D: Compute> Ivae<D> {
     }
 
     /// Some rows of the data.
-    fn gather(&self, data: &Patches, rows: &[usize]) -> NetResult<Data> {
+    fn gather<'a>(&self, data: &'a Patches, rows: &[usize]) -> NetResult<Data<'a>> {
         let (h, w, c) = data.shape();
         let images = data.images();
+        if let (Some(all), Some(&first)) = (images.to_slice(), rows.first())
+            && rows.iter().enumerate().all(|(i, row)| *row == first + i)
+        {
+            return Data::lent(&all[first * h * w * c..][..rows.len() * h * w * c], h * w * c);
+        }
         let mut values = Vec::with_capacity(rows.len() * h * w * c);
         for &row in rows {
             let image = images.index_axis(ndarray::Axis(0), row);

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use dfdx::tensor::Gradients;
 
+use rayon::prelude::*;
+
 use crate::maths::dispatch;
 use crate::simd::Simd;
 use crate::{Compute, Parameters, Result, values};
@@ -53,14 +55,16 @@ impl Adam {
         let mut outcome = Ok(());
         model.visit_mut("", &mut |name, parameter| {
             let step = || -> Result<()> {
-                gradients.get_or_alloc_mut(parameter).map_err(crate::error::device)?;
-                let gradient = values(&gradients.get(parameter));
                 let mut weights = values(parameter);
                 let moments = self.moments.entry(name).or_default();
                 moments.first.resize(weights.len(), 0.0);
                 moments.second.resize(weights.len(), 0.0);
                 let constants = [b1, b2, rate, spread, self.epsilon];
-                update(constants, &gradient, &mut weights, &mut moments.first, &mut moments.second);
+                D::with_gradient(parameter, gradients, |gradient| {
+                    let parts = gradient.par_chunks(PART).zip(weights.par_chunks_mut(PART));
+                    let moments = moments.first.par_chunks_mut(PART).zip(moments.second.par_chunks_mut(PART));
+                    parts.zip(moments).for_each(|((g, w), (m, v))| update(constants, g, w, m, v));
+                })?;
                 parameter.copy_from(&weights);
                 Ok(())
             };
@@ -71,6 +75,9 @@ impl Adam {
         outcome
     }
 }
+
+/// Numbers that one task updates.
+const PART: usize = 1 << 14;
 
 /// One step of one parameter; the constants are β₁, β₂, the corrected η, the correction of √v, and ε.
 #[inline(always)]

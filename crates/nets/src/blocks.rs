@@ -2,6 +2,8 @@
 //! brought into panels, once a step.
 #![allow(unsafe_code, reason = "tiles of registers over pointers; every entry checks the lengths first")]
 
+use rayon::prelude::*;
+
 use crate::Activation;
 use crate::maths::{Level, dispatch, level};
 use crate::simd::Simd;
@@ -21,29 +23,32 @@ pub(crate) struct Panels {
 impl Panels {
     /// From a row-major k×n matrix.
     pub(crate) fn new(matrix: &[f32], k: usize, n: usize) -> Self {
-        Self::of(k, n, |row, from, values| {
-            let count = values.len().min(n - from);
-            values[..count].copy_from_slice(&matrix[row * n + from..][..count]);
+        Self::of(k, n, |from, width, values| {
+            let count = width.min(n - from);
+            for (values, row) in values.chunks_exact_mut(width).zip(matrix.chunks_exact(n)) {
+                values[..count].copy_from_slice(&row[from..][..count]);
+            }
         })
     }
 
     /// The transpose of a row-major n×k matrix.
     pub(crate) fn transposed(matrix: &[f32], n: usize, k: usize) -> Self {
-        Self::of(k, n, |row, from, values| {
-            let column = matrix[from * k..].chunks_exact(k).map(|values| values[row]);
-            values.iter_mut().zip(column).for_each(|(v, m)| *v = m);
+        Self::of(k, n, |from, width, values| {
+            for (column, row) in matrix[from * k..].chunks_exact(k).take(width).enumerate() {
+                values[column..].iter_mut().step_by(width).zip(row).for_each(|(v, m)| *v = *m);
+            }
         })
     }
 
-    /// `fill` sets the part of a row that begins at a column.
-    fn of(k: usize, n: usize, fill: impl Fn(usize, usize, &mut [f32])) -> Self {
+    /// `fill` sets the panel that begins at a column.
+    fn of(k: usize, n: usize, fill: impl Fn(usize, usize, &mut [f32]) + Sync) -> Self {
         let width = WIDE * lanes();
         let mut values = vec![0.0; n.div_ceil(width) * width * k];
-        for (panel, values) in values.chunks_exact_mut((width * k).max(1)).enumerate() {
-            for (row, values) in values.chunks_exact_mut(width).enumerate() {
-                fill(row, panel * width, values);
-            }
-        }
+        let size = (width * k).max(1);
+        // Small ones are not worth waking a thread.
+        let least = (1usize << 14).div_ceil(size);
+        let panels = values.par_chunks_exact_mut(size).with_min_len(least).enumerate();
+        panels.for_each(|(panel, values)| fill(panel * width, width, values));
         Self { k, n, width, values }
     }
 }

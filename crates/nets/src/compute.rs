@@ -1,6 +1,6 @@
 use dfdx::prelude::ReshapeTo;
 use dfdx::shapes::HasShape;
-use dfdx::tensor::{Cpu, SplitTape, Tape, Tensor, TensorFromVec};
+use dfdx::tensor::{Cpu, Gradients, SplitTape, Tape, Tensor, TensorFromVec};
 use dfdx::tensor_ops::Device;
 
 use crate::error::device;
@@ -16,6 +16,20 @@ pub type Matrix<D> = Tensor<(usize, usize), f32, D>;
 /// Each operation has a composed form, made of dfdx's own operations, which is the reference, the oracle of the tests
 /// and what CUDA runs; a device may replace it by a fused one.
 pub trait Compute: Device<f32> + TensorFromVec<usize> {
+    /// Shows the gradient of a parameter, row by row.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn with_gradient(
+        parameter: &Matrix<Self>,
+        gradients: &mut Gradients<f32, Self>,
+        look: impl FnOnce(&[f32]),
+    ) -> Result<()> {
+        gradients.get_or_alloc_mut(parameter).map_err(device)?;
+        look(&values(&gradients.get(parameter)));
+        Ok(())
+    }
+
     /// y = f(x·W + b); see [`Dense`].
     ///
     /// # Errors
@@ -32,7 +46,7 @@ pub trait Compute: Device<f32> + TensorFromVec<usize> {
     /// # Errors
     /// If the device fails.
     fn dense_of_data<T: Tape<f32, Self>>(
-        x: &Data,
+        x: &Data<'_>,
         layer: &Dense<Self>,
     ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
         dense::composed(x.on(layer.weight.device())?.retaped(), layer)
@@ -54,7 +68,7 @@ pub trait Compute: Device<f32> + TensorFromVec<usize> {
     /// # Errors
     /// If the device fails.
     fn convolution_of_data<T: Tape<f32, Self>>(
-        x: &Data,
+        x: &Data<'_>,
         layer: &Convolution<Self>,
     ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
         conv::convolution(x.on(layer.weight.device())?.retaped(), layer)
@@ -126,6 +140,15 @@ pub trait Compute: Device<f32> + TensorFromVec<usize> {
 }
 
 impl Compute for Cpu {
+    fn with_gradient(
+        parameter: &Matrix<Self>,
+        gradients: &mut Gradients<f32, Self>,
+        look: impl FnOnce(&[f32]),
+    ) -> Result<()> {
+        look(gradients.get_or_alloc_mut(parameter).map_err(device)?);
+        Ok(())
+    }
+
     fn dense<T: Tape<f32, Self>>(
         x: Tensor<(usize, usize), f32, Self, T>,
         layer: &Dense<Self>,
@@ -135,7 +158,7 @@ impl Compute for Cpu {
     }
 
     fn dense_of_data<T: Tape<f32, Self>>(
-        x: &Data,
+        x: &Data<'_>,
         layer: &Dense<Self>,
     ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
         dense::fused(x, None, T::default(), layer)
@@ -157,7 +180,7 @@ impl Compute for Cpu {
     }
 
     fn convolution_of_data<T: Tape<f32, Self>>(
-        x: &Data,
+        x: &Data<'_>,
         layer: &Convolution<Self>,
     ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
         conv::fused_convolution(x, None, T::default(), layer)

@@ -49,7 +49,7 @@ impl<D: Compute> Dense<D> {
     ///
     /// # Errors
     /// As [`Dense::forward`].
-    pub fn forward_data<T: Tape<f32, D>>(&self, x: &Data) -> Result<Tensor<(usize, usize), f32, D, T>> {
+    pub fn forward_data<T: Tape<f32, D>>(&self, x: &Data<'_>) -> Result<Tensor<(usize, usize), f32, D, T>> {
         self.check(x.shape().1)?;
         D::dense_of_data(x, self)
     }
@@ -117,7 +117,7 @@ const ROWS: usize = 24;
 
 /// A dense layer in one pass, and its gradients: of x only if it is a tensor, `input`, too.
 pub(crate) fn fused<T: Tape<f32, Cpu>>(
-    x: &Data,
+    x: &Data<'_>,
     input: Option<Matrix<Cpu>>,
     mut tape: T,
     layer: &Dense<Cpu>,
@@ -132,13 +132,21 @@ pub(crate) fn fused<T: Tape<f32, Cpu>>(
     work.zip(parts).for_each(|((y, x), slopes)| {
         product(x, &weight, Start::Row(&bias), (y, slopes), Finish::Activate(layer.activation));
     });
-    let out = crate::matrix(layer.weight.device(), y.clone(), rows, outputs)?;
+    // A layer that changes nothing after its product needs no values on the way back.
+    let kept = match layer.activation {
+        Activation::Identity => Vec::new(),
+        _ if T::OWNS_TAPE && kept.is_empty() => y.clone(),
+        _ => kept,
+    };
+    let out = crate::matrix(layer.weight.device(), y, rows, outputs)?;
     if T::OWNS_TAPE {
-        let (x, layer, ghost) = (x.clone(), layer.clone(), out.clone());
+        let (x, layer, ghost) = (x.keep(), layer.clone(), out.clone());
         tape.add_backward_op(move |gradients| {
-            gradients.get_or_alloc_mut(&ghost)?;
-            let mut delta = values(&gradients.get(&ghost));
-            chain(layer.activation, &mut delta, if kept.is_empty() { &y } else { &kept });
+            // Nothing else reads the gradient of what this layer made.
+            let mut delta = std::mem::take(&mut **gradients.get_or_alloc_mut(&ghost)?);
+            if !kept.is_empty() {
+                chain(layer.activation, &mut delta, &kept);
+            }
             let dw = gradients.get_or_alloc_mut(&layer.weight)?;
             dw.par_chunks_mut((ROWS * outputs).max(1)).enumerate().for_each(|(task, dw)| {
                 add_transposed(&x.values()[task * ROWS..], inputs, &delta, outputs, dw);
@@ -147,19 +155,18 @@ pub(crate) fn fused<T: Tape<f32, Cpu>>(
             if let Some(x) = &input {
                 let transposed = Panels::transposed(&values(&layer.weight), inputs, outputs);
                 let dx = gradients.get_or_alloc_mut(x)?;
-                dx.par_chunks_mut((ROWS * inputs).max(1)).zip(delta.par_chunks((ROWS * outputs).max(1))).for_each(
-                    |(dx, delta)| {
-                        let mut part = vec![0.0; dx.len()];
-                        product(
-                            delta,
-                            &transposed,
-                            Start::Zero,
-                            (&mut part, &mut []),
-                            Finish::Activate(Activation::Identity),
-                        );
-                        dx.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
-                    },
-                );
+                let work = dx.par_chunks_mut((ROWS * inputs).max(1)).zip(delta.par_chunks((ROWS * outputs).max(1)));
+                work.for_each_init(Vec::new, |part: &mut Vec<f32>, (dx, delta)| {
+                    part.resize(dx.len(), 0.0);
+                    product(
+                        delta,
+                        &transposed,
+                        Start::Zero,
+                        (&mut part[..], &mut []),
+                        Finish::Activate(Activation::Identity),
+                    );
+                    dx.iter_mut().zip(part).for_each(|(sum, part)| *sum += *part);
+                });
             }
             Ok(())
         });

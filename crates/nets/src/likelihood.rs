@@ -137,7 +137,7 @@ pub struct Scored<D: Compute, T> {
 #[derive(Debug, Clone)]
 pub struct Target<'a, D: Compute> {
     /// Data, (rows, pixels·channels), channels fastest.
-    pub data: &'a Data,
+    pub data: &'a Data<'a>,
     /// Which pixels of the patch the data of each row hold, row after row, equally many in each; none: all, in order.
     /// Only a decoder that is a function of coordinates can decode some.
     pub pixels: Option<&'a [u32]>,

@@ -67,7 +67,7 @@ impl Window {
 
 /// See [`Convolution`].
 pub(crate) fn fused_convolution<T: Tape<f32, Cpu>>(
-    x: &Data,
+    x: &Data<'_>,
     tensor: Option<Matrix<Cpu>>,
     mut tape: T,
     layer: &Convolution<Cpu>,
@@ -91,10 +91,9 @@ pub(crate) fn fused_convolution<T: Tape<f32, Cpu>>(
     });
     let out = crate::matrix(layer.weight.device(), y.clone(), rows, output.numbers())?;
     if T::OWNS_TAPE {
-        let (x, layer, ghost) = (x.clone(), layer.clone(), out.clone());
+        let (x, layer, ghost) = (x.keep(), layer.clone(), out.clone());
         tape.add_backward_op(move |gradients| {
-            gradients.get_or_alloc_mut(&ghost)?;
-            let mut delta = values(&gradients.get(&ghost));
+            let mut delta = std::mem::take(&mut **gradients.get_or_alloc_mut(&ghost)?);
             chain(activation, &mut delta, if kept.is_empty() { &y } else { &kept });
             let by_input = tensor.is_some();
             let mut by_x = vec![0.0; if by_input { x.values().len() } else { 0 }];
@@ -150,29 +149,28 @@ fn add(sum: &mut [f32], part: &[f32]) {
     sum.iter_mut().zip(part).for_each(|(s, p)| *s += p);
 }
 
-/// An operation without parameters on rows: `forward` makes the values of an image, `backward` adds to the gradient of its
-/// input, of which it hears the number of the row.
+/// An operation without parameters on rows: `forward` makes the values of an image from those of its input, `backward`
+/// adds to the gradient of its input, given that of its values, and its input.
 fn operation<T: Tape<f32, Cpu>>(
     x: Rows<T>,
     columns: usize,
-    forward: impl Fn(usize, &[f32], &mut [f32]) + Sync,
-    backward: impl Fn(usize, &[f32], &mut [f32]) + Sync + 'static,
+    forward: impl Fn(&[f32], &mut [f32]) + Sync,
+    backward: impl Fn(&[f32], &[f32], &mut [f32]) + Sync + 'static,
 ) -> Result<Rows<T>> {
     let (x, mut tape) = x.split_tape();
     let (rows, inputs) = shape(&x);
     let mut y = vec![0.0; rows * columns];
     let data = values(&x);
     let images = y.par_chunks_mut(columns.max(1)).zip(data.par_chunks(inputs.max(1)));
-    images.enumerate().for_each(|(row, (y, x))| forward(row, x, y));
+    images.for_each(|(y, x)| forward(x, y));
     let out = crate::matrix(x.device(), y, rows, columns)?;
     if T::OWNS_TAPE {
         let (x, ghost): (Matrix<Cpu>, Matrix<Cpu>) = (x.clone(), out.clone());
         tape.add_backward_op(move |gradients| {
-            gradients.get_or_alloc_mut(&ghost)?;
-            let delta = values(&gradients.get(&ghost));
+            let delta = std::mem::take(&mut **gradients.get_or_alloc_mut(&ghost)?);
             let by_x = gradients.get_or_alloc_mut(&x)?;
             let images = by_x.par_chunks_mut(inputs.max(1)).zip(delta.par_chunks(columns.max(1)));
-            images.enumerate().for_each(|(row, (by_x, delta))| backward(row, delta, by_x));
+            images.zip(data.par_chunks(inputs.max(1))).for_each(|((by_x, delta), x)| backward(delta, x, by_x));
             Ok(())
         });
     }
@@ -204,13 +202,13 @@ pub(crate) fn fused_pooling<T: Tape<f32, Cpu>>(x: Rows<T>, layer: &Pool) -> Resu
         Pooling::Mean => operation(
             x,
             output.numbers(),
-            move |_, x, y| {
+            move |x, y| {
                 for (o, y) in y.chunks_exact_mut(depth).enumerate() {
                     of_window(o).for_each(|at| add(y, &x[at..at + depth]));
                     y.iter_mut().for_each(|y| *y *= weight);
                 }
             },
-            move |_, delta, by_x| {
+            move |delta, _, by_x| {
                 for (o, delta) in delta.chunks_exact(depth).enumerate() {
                     for at in of_window(o) {
                         by_x[at..at + depth].iter_mut().zip(delta).for_each(|(g, d)| *g += weight * d);
@@ -219,13 +217,11 @@ pub(crate) fn fused_pooling<T: Tape<f32, Cpu>>(x: Rows<T>, layer: &Pool) -> Resu
             },
         ),
         Pooling::Max => {
-            let data = values(&x.retaped::<dfdx::tensor::NoneTape>());
             operation(
                 x,
                 output.numbers(),
-                move |_, x, y| y.chunks_exact_mut(depth).enumerate().for_each(|(o, y)| largest(x, o, y)),
-                move |row, delta, by_x| {
-                    let x = &data[row * input.numbers()..][..input.numbers()];
+                move |x, y| y.chunks_exact_mut(depth).enumerate().for_each(|(o, y)| largest(x, o, y)),
+                move |delta, x, by_x| {
                     let (mut best, mut left) = (vec![0.0; depth], vec![0.0; depth]);
                     for (o, delta) in delta.chunks_exact(depth).enumerate() {
                         largest(x, o, &mut best);
@@ -253,8 +249,8 @@ pub(crate) fn fused_upsampling<T: Tape<f32, Cpu>>(x: Rows<T>, layer: &Upsample) 
     operation(
         x,
         layer.output().numbers(),
-        move |_, x, y| y.iter_mut().zip(&sources).for_each(|(y, from)| *y = x[*from]),
-        move |_, delta, by_x| delta.iter().zip(&back).for_each(|(d, to)| by_x[*to] += d),
+        move |x, y| y.iter_mut().zip(&sources).for_each(|(y, from)| *y = x[*from]),
+        move |delta, _, by_x| delta.iter().zip(&back).for_each(|(d, to)| by_x[*to] += d),
     )
 }
 
@@ -304,8 +300,7 @@ pub(crate) fn fused_normalisation<T: Tape<f32, Cpu>>(x: Rows<T>, layer: &GroupNo
     if T::OWNS_TAPE {
         let (x, layer, ghost) = (x.clone(), layer.clone(), out.clone());
         tape.add_backward_op(move |gradients| {
-            gradients.get_or_alloc_mut(&ghost)?;
-            let mut delta = values(&gradients.get(&ghost));
+            let mut delta = std::mem::take(&mut **gradients.get_or_alloc_mut(&ghost)?);
             chain(activation, &mut delta, if kept.is_empty() { &y } else { &kept });
             let by_x = gradients.get_or_alloc_mut(&x)?;
             let images = by_x.par_chunks_mut(numbers).zip(delta.par_chunks(numbers)).zip(data.par_chunks(numbers));

@@ -158,7 +158,7 @@ impl<D: Compute> Convolution<D> {
     ///
     /// # Errors
     /// As [`Convolution::forward`].
-    pub fn forward_data<T: Tape<f32, D>>(&self, x: &Data) -> Result<Tensor<(usize, usize), f32, D, T>> {
+    pub fn forward_data<T: Tape<f32, D>>(&self, x: &Data<'_>) -> Result<Tensor<(usize, usize), f32, D, T>> {
         self.input.check_shape("a convolution", x.shape())?;
         D::convolution_of_data(x, self)
     }

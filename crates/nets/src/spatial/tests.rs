@@ -12,7 +12,7 @@ use crate::{Data, Likelihood, Matrix, Precision, matrix};
 struct Case {
     decoder: SpatialDecoder<Cpu>,
     placed: Matrix<Cpu>,
-    data: Data,
+    data: Data<'static>,
     weights: Vec<f32>,
     log_sd: Matrix<Cpu>,
     likelihood: Likelihood,
