@@ -123,21 +123,49 @@ fn a_run_directory_gives_back_the_same_model() {
 
 #[test]
 fn a_resumed_training_equals_an_uninterrupted_one() {
+    for average in [0.0, 0.9] {
+        resumed_equals_uninterrupted(&Options { average, ..options() });
+    }
+}
+
+fn resumed_equals_uninterrupted(options: &Options) {
     let params = Params { hidden: vec![16, 16], ..Params::new((10, 10, 1)) };
-    let whole = fit(&params, &options());
+    let whole = fit(&params, options);
     let folder = tempfile::tempdir().unwrap();
     let stop_after_three = |p: &parsimon_train::Progress<'_, Ivae<Cpu>>| {
         if p.done >= 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let half = train(&Cpu::default(), &params, &data(&params), &options(), None, stop_after_three).unwrap();
-    save_checkpoint(&half.state, folder.path()).unwrap();
+    let folder_of_state = |state: &_| save_checkpoint(state, folder.path()).unwrap();
+    let keep_after_three = |p: &parsimon_train::Progress<'_, Ivae<Cpu>>| {
+        let flow = stop_after_three(p);
+        if flow.is_break() {
+            folder_of_state(p.state);
+        }
+        flow
+    };
+    train(&Cpu::default(), &params, &data(&params), options, None, keep_after_three).unwrap();
     let fresh = Ivae::new(&Cpu::default(), &params, &mut rand::rngs::mock::StepRng::new(0, 1)).unwrap();
     let state = load_checkpoint(fresh, folder.path()).unwrap();
     let go = |_: &parsimon_train::Progress<'_, _>| ControlFlow::Continue(());
-    let resumed = train(&Cpu::default(), &params, &data(&params), &options(), Some(state), go).unwrap();
+    let resumed = train(&Cpu::default(), &params, &data(&params), options, Some(state), go).unwrap();
     let bits = |fitted: &Fitted<Ivae<Cpu>>| weights::collect(&fitted.state.model as &dyn Parameters<Cpu>);
     assert_eq!(bits(&whole), bits(&resumed));
     assert_eq!(resumed.state.history.len(), 6);
+}
+
+#[test]
+fn an_average_is_what_is_evaluated_and_returned() {
+    let params = Params { hidden: vec![16], ..Params::new((10, 10, 1)) };
+    let (plain, mean) = (fit(&params, &options()), fit(&params, &Options { average: 0.9, ..options() }));
+    assert_ne!(
+        plain.state.model.embedding(&data(&params)).unwrap(),
+        mean.state.model.embedding(&data(&params)).unwrap()
+    );
+    let losses = |fitted: &Fitted<Ivae<Cpu>>| fitted.state.history.iter().map(|e| e.train.loss).collect::<Vec<_>>();
+    assert_eq!(losses(&plain), losses(&mean), "the steps are the same");
+    let rows: Vec<usize> = (135..150).collect();
+    let last = mean.state.history.last().unwrap().test.unwrap();
+    assert_eq!(evaluate(&mean.state.model, &data(&params), &rows, 0).unwrap(), last);
 }
 
 #[test]

@@ -94,6 +94,9 @@ pub struct TrainingArgs {
     /// Share of the epochs, the last ones, over which the step size falls towards 0
     #[arg(long, default_value_t = 0.25)]
     pub settle: f64,
+    /// How much of a running mean of the weights stays from step to step, such as 0.99; 0: no mean
+    #[arg(long, default_value_t = 0.0)]
+    pub average: f32,
     /// Seed of weights, order and noise
     #[arg(long, default_value_t = 0)]
     pub seed: u64,

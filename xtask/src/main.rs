@@ -19,6 +19,9 @@ use clap::Parser;
 
 use args::{Cli, Command};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Raised by Ctrl-C: long work stops after its current epoch and keeps what it has.
 static STOP: AtomicBool = AtomicBool::new(false);
 

@@ -74,6 +74,7 @@ pub fn options(args: &TrainingArgs, rows: usize, epochs: usize, batch: usize, st
         batch,
         learning_rate: args.lr.unwrap_or(rate),
         settle: args.settle,
+        average: args.average,
         pixels: if args.exact { 1.0 } else { args.pixels },
         precision: match args.precision {
             PrecisionArg::F32 => Precision::F32,

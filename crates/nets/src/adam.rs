@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use dfdx::shapes::HasShape;
 use dfdx::tensor::Gradients;
 
 use rayon::prelude::*;
@@ -52,10 +53,12 @@ impl Adam {
         let (b1, b2) = self.betas;
         let rate = self.learning_rate / (1.0 - b1.powi(self.steps));
         let spread = (1.0 - b2.powi(self.steps)).sqrt().recip();
-        let mut outcome = Ok(());
+        let (mut outcome, mut weights) = (Ok(()), Vec::new());
         model.visit_mut("", &mut |name, parameter| {
             let step = || -> Result<()> {
-                let mut weights = values(parameter);
+                let (rows, columns) = *parameter.shape();
+                weights.resize(rows * columns, 0.0);
+                parameter.copy_into(&mut weights);
                 let moments = self.moments.entry(name).or_default();
                 moments.first.resize(weights.len(), 0.0);
                 moments.second.resize(weights.len(), 0.0);
@@ -74,6 +77,22 @@ impl Adam {
         });
         outcome
     }
+}
+
+/// Moves the parameters of `average` towards those of `model` by a share of the way: repeated after each step, an
+/// exponential mean of the weights, whose noise is less than that of the last.
+///
+/// Reference: Polyak & Juditsky 1992; Izmailov et al. 2018, arXiv 1803.05407.
+pub fn approach<D: Compute>(average: &mut dyn Parameters<D>, model: &dyn Parameters<D>, share: f32) {
+    let mut targets = BTreeMap::new();
+    model.visit("", &mut |name, parameter| drop(targets.insert(name, values(parameter))));
+    average.visit_mut("", &mut |name, parameter| {
+        if let Some(target) = targets.get(&name) {
+            let mut mean = values(parameter);
+            mean.iter_mut().zip(target).for_each(|(m, t)| *m += share * (t - *m));
+            parameter.copy_from(&mean);
+        }
+    });
 }
 
 /// Numbers that one task updates.
@@ -116,6 +135,15 @@ mod tests {
         fn visit_mut(&mut self, _: &str, f: &mut dyn FnMut(String, &mut Matrix<Cpu>)) {
             f("w".into(), &mut self.0);
         }
+    }
+
+    #[test]
+    fn an_average_goes_a_share_of_the_way() {
+        let one = |v: Vec<f32>| One(matrix(&Cpu::default(), v, 1, 2).unwrap());
+        let (mut average, model) = (one(vec![0.0, 4.0]), one(vec![1.0, 0.0]));
+        approach(&mut average, &model, 0.25);
+        assert_eq!(average.0.as_vec(), [0.25, 3.0]);
+        assert_eq!(model.0.as_vec(), [1.0, 0.0]);
     }
 
     #[test]

@@ -152,7 +152,7 @@ unsafe fn product_body<V: Simd, K: Multiply>(
             };
             // SAFETY: the assertions above bound every element; all widths are whole tiles.
             unsafe {
-                tile::<V, K, M, true>(&factors, start.at(row, from, n));
+                tile::<V, K, M, true>(&factors, start.at(row, from, n, part.as_ptr().cast()));
                 for (i, part) in part.iter_mut().enumerate().take(M) {
                     for at in (0..width).step_by(V::LANES) {
                         let (x, to) = (V::get(&part[at..]), (row + i) * n + from + at);

@@ -72,13 +72,15 @@ pub(crate) enum Start<'a> {
     Row(&'a [f32]),
     /// A matrix laid out like the product.
     Each(&'a [f32]),
+    /// What stands where the product goes.
+    There,
 }
 
 impl Start<'_> {
     /// Fails unless it fits a product of m×n.
     pub(crate) fn check(self, m: usize, n: usize) {
         match self {
-            Self::Zero => {}
+            Self::Zero | Self::There => {}
             Self::Row(row) => assert!(row.len() == n, "a row of {} for {n} columns", row.len()),
             Self::Each(values) => assert!(values.len() >= m * n, "{} values for {m}×{n}", values.len()),
         }
@@ -86,11 +88,12 @@ impl Start<'_> {
 
     /// Where it is read for a tile, and how far its rows are apart.
     #[inline(always)]
-    pub(crate) fn at(self, row: usize, column: usize, n: usize) -> Option<(*const f32, usize)> {
+    pub(crate) fn at(self, row: usize, column: usize, n: usize, there: *const f32) -> Option<(*const f32, usize)> {
         match self {
             Self::Zero => None,
             Self::Row(values) => Some((values[column..].as_ptr(), 0)),
             Self::Each(values) => Some((values[row * n + column..].as_ptr(), n)),
+            Self::There => Some((there, n)),
         }
     }
 }
@@ -266,6 +269,7 @@ unsafe fn product_body<V: Simd>(
         let from = panel * width;
         let columns = width.min(n - from);
         in_tiles!(m, |row, M| {
+            let to = c[row * n + from..].as_mut_ptr();
             let part = Tile {
                 k,
                 a: a[row * k..].as_ptr(),
@@ -273,16 +277,16 @@ unsafe fn product_body<V: Simd>(
                 a_step: 1,
                 b: values.as_ptr(),
                 b_step: width,
-                c: c[row * n + from..].as_mut_ptr(),
+                c: to,
                 c_row: n,
                 columns,
             };
             // SAFETY: the assertions above bound every element; panels are whole, only C may be narrower.
             unsafe {
                 if columns == width {
-                    tile::<V, Single, M, true>(&part, start.at(row, from, n));
+                    tile::<V, Single, M, true>(&part, start.at(row, from, n, to));
                 } else {
-                    tile::<V, Single, M, false>(&part, start.at(row, from, n));
+                    tile::<V, Single, M, false>(&part, start.at(row, from, n, to));
                 }
             }
             for row in row..row + M {

@@ -156,17 +156,8 @@ pub(crate) fn fused<T: Tape<f32, Cpu>>(
                 let transposed = Panels::transposed(&values(&layer.weight), inputs, outputs);
                 let dx = gradients.get_or_alloc_mut(x)?;
                 let work = dx.par_chunks_mut((ROWS * inputs).max(1)).zip(delta.par_chunks((ROWS * outputs).max(1)));
-                work.for_each_init(Vec::new, |part: &mut Vec<f32>, (dx, delta)| {
-                    part.resize(dx.len(), 0.0);
-                    product(
-                        delta,
-                        &transposed,
-                        Start::Zero,
-                        (&mut part[..], &mut []),
-                        Finish::Activate(Activation::Identity),
-                    );
-                    dx.iter_mut().zip(part).for_each(|(sum, part)| *sum += *part);
-                });
+                let finish = Finish::Activate(Activation::Identity);
+                work.for_each(|(dx, delta)| product(delta, &transposed, Start::There, (dx, &mut []), finish));
             }
             Ok(())
         });

@@ -19,7 +19,7 @@ mod spatial;
 pub mod weights;
 
 pub use activation::Activation;
-pub use adam::{Adam, Moments};
+pub use adam::{Adam, Moments, approach};
 pub use compute::{Compute, Matrix, matrix, values};
 pub use conv::{Convolution, Extent, GroupNorm, Pool, Pooling, Upsample, Window};
 pub use data::Data;

@@ -19,6 +19,9 @@ pub fn save_checkpoint<D: Compute, M: Model<D>>(state: &State<M>, folder: &Path)
             arrays.insert(format!("adam.{kind}{name}"), (vec![values.len()], values.clone()));
         }
     }
+    if let Some(average) = &state.average {
+        arrays.extend(weights::collect(average).into_iter().map(|(name, array)| (format!("average{name}"), array)));
+    }
     let mut history = Vec::new();
     write_history(&mut history, &state.history).map_err(file)?;
     let remarks = BTreeMap::from([
@@ -60,7 +63,15 @@ pub fn load_checkpoint<D: Compute, M: Model<D>>(mut model: M, folder: &Path) -> 
             adam.moments.insert(name, Moments { first, second });
         }
     }
+    let of_average = |(name, array): (String, _)| Some((name.strip_prefix("average")?.to_owned(), array));
+    let averages: weights::Arrays = arrays.into_iter().filter_map(of_average).collect();
+    let mut average = None;
+    if !averages.is_empty() {
+        let mut mean = model.clone();
+        weights::restore(&mut mean, &averages).map_err(|e| bad(e.to_string()))?;
+        average = Some(mean);
+    }
     let start = number(&remarks, "start").map_err(bad)?;
     let history = parse_history(remarks.get("history").map_or("", String::as_str)).map_err(bad)?;
-    Ok(State { model, adam, history, start })
+    Ok(State { model, average, adam, history, start })
 }

@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use dfdx::tensor::{OwnedTape, Tensor};
 use dfdx::tensor_ops::Backward;
-use parsimon_nets::{Adam, Compute, Parameters};
+use parsimon_nets::{Adam, Compute, Parameters, approach};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -36,12 +36,21 @@ pub trait Model<D: Compute>: Parameters<D> + Clone {
 pub struct State<M> {
     /// The model.
     pub model: M,
+    /// The running mean of its weights, if there is one.
+    pub average: Option<M>,
     /// Its optimiser.
     pub adam: Adam,
     /// All epochs so far.
     pub history: Vec<Epoch>,
     /// Which start this is; 0 unless there are several.
     pub start: usize,
+}
+
+impl<M> State<M> {
+    /// The model as it is evaluated: with the mean of its weights, if there is one.
+    pub fn shown(&self) -> &M {
+        self.average.as_ref().unwrap_or(&self.model)
+    }
 }
 
 /// What training gave.
@@ -140,7 +149,8 @@ pub fn fit<D: Compute, M: Model<D>>(
         'starts: for start in 0..options.starts {
             let model = make(&mut rng(options.seed, start, Stream::Weights, 0))?;
             let adam = Adam { learning_rate: options.learning_rate, ..Adam::default() };
-            let mut candidate = State { model, adam, history: Vec::new(), start };
+            let average = (options.average > 0.0).then(|| model.clone());
+            let mut candidate = State { model, average, adam, history: Vec::new(), start };
             while candidate.history.len() < first_epochs && !interrupted {
                 let so_far = candidate.history.last().map_or(spent, |e| e.seconds);
                 let begin = Instant::now();
@@ -201,6 +211,9 @@ pub fn fit<D: Compute, M: Model<D>>(
         None => (state, history.len()),
     };
     state.history = history;
+    if let Some(average) = state.average.take() {
+        state.model = average;
+    }
     Ok(Fitted { state, epoch, starts: losses, interrupted })
 }
 
@@ -235,6 +248,11 @@ fn epoch<D: Compute, M: Model<D>>(
         }
         let mut gradients = loss.backward();
         state.adam.step(&mut state.model, &mut gradients)?;
+        if let Some(average) = &mut state.average {
+            // At first the mean is of few steps, so that it forgets where they began.
+            let steps = state.adam.steps as f32;
+            approach(average, &state.model, 1.0 - options.average.min(steps / (9.0 + steps)));
+        }
         let parts = [terms.loss, terms.reconstruction, terms.kl];
         sum.iter_mut().zip(parts).for_each(|(s, p)| *s += rows.len() as f64 * f64::from(p));
     }
@@ -242,7 +260,7 @@ fn epoch<D: Compute, M: Model<D>>(
     let mean = |i: usize| (sum[i] / order.len() as f64) as f32;
     let train = Terms { loss: mean(0), reconstruction: mean(1), kl: mean(2) };
     let held_out: Vec<usize> = split.test.clone().collect();
-    let test = if held_out.is_empty() { None } else { Some(evaluate(&state.model, data, &held_out, options.seed)?) };
+    let test = if held_out.is_empty() { None } else { Some(evaluate(state.shown(), data, &held_out, options.seed)?) };
     state.history.push(Epoch { epoch: number, seconds, train, test });
     Ok(())
 }

@@ -16,6 +16,10 @@ pub struct Options {
     /// steps settles; 0 to 1, default 0.25.
     #[serde(default)]
     pub settle: f64,
+    /// How much of a running mean of the weights stays from step to step; the mean is then what is evaluated and returned.
+    /// 0 to below 1, default 0: the weights themselves.
+    #[serde(default)]
+    pub average: f32,
     /// Share of the pixels that a step decodes, drawn anew for each row, where the decoder can decode some only; above 0
     /// to 1, default 1: all.
     #[serde(default = "all")]
@@ -48,6 +52,7 @@ impl Default for Options {
             batch: 100,
             learning_rate: 1e-3,
             settle: 0.25,
+            average: 0.0,
             pixels: all(),
             precision: Precision::F32,
             seed: 0,
@@ -122,6 +127,9 @@ impl Options {
         if !(0.0..=1.0).contains(&self.settle) {
             return bad("settle", self.settle.to_string(), "0 to 1");
         }
+        if !(0.0..1.0).contains(&self.average) {
+            return bad("average", self.average.to_string(), "0 to below 1");
+        }
         if !(self.pixels > 0.0 && self.pixels <= 1.0) {
             return bad("pixels", self.pixels.to_string(), "above 0 to 1");
         }
@@ -188,6 +196,8 @@ mod tests {
             (Options { learning_rate: 0.0, ..base.clone() }, "learning rate"),
             (Options { settle: f64::NAN, ..base.clone() }, "settle"),
             (Options { settle: -0.1, ..base.clone() }, "settle"),
+            (Options { average: f32::NAN, ..base.clone() }, "average"),
+            (Options { average: 1.0, ..base.clone() }, "average"),
             (Options { pixels: f64::NAN, ..base.clone() }, "pixels"),
             (Options { pixels: 0.0, ..base.clone() }, "pixels"),
             (Options { pixels: 1.1, ..base.clone() }, "pixels"),
