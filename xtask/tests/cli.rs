@@ -313,6 +313,9 @@ fn options_out_of_range_are_refused_with_the_range() {
     let (data, out) = (bench.data("d.npy", bars(60)), bench.path("run"));
     for (option, value, word) in [
         ("--lr", "0", "learning rate"),
+        ("--average", "1", "average"),
+        ("--pixels", "0", "pixels"),
+        ("--convolutions", "0", "convolutions"),
         ("--epochs", "0", "epochs"),
         ("--latent", "0", "latent"),
         ("--hidden", "0", "hidden"),
@@ -335,6 +338,41 @@ fn options_out_of_range_are_refused_with_the_range() {
         refused(words, &["error: ", word]);
         assert_eq!(xtask(words).status.code(), Some(2), "{words:?}");
     }
+}
+
+#[test]
+fn every_kind_of_network_trains_and_encodes() {
+    let bench = Bench::new();
+    let data = bench.data("d.npy", bars(60));
+    let kinds: [&[&str]; 5] = [
+        &["--exact"],
+        &["--pixels", "0.5"],
+        &["--skip", "--activation", "gelu", "--average", "0.9"],
+        &["--convolutions", "4,6,6"],
+        &["--convolutions", "4", "--invariances", "none", "--activation", "relu"],
+    ];
+    for (i, kind) in kinds.into_iter().enumerate() {
+        let out = bench.path(&format!("run{i}"));
+        run(&with(&with(&["train", "ivae", &data, "--out", &out, "--epochs", "2", "--hidden", "8"], kind), &[]));
+        let latents = bench.path(&format!("latents{i}.npz"));
+        run(&["encode", &out, &data, "--out", &latents]);
+        assert_eq!(read(&latents), read(&Path::new(&out).join("latents.npz").display().to_string()), "{kind:?}");
+    }
+}
+
+#[test]
+fn a_bench_of_one_case_writes_its_table_and_names_what_it_cannot_run() {
+    let bench = Bench::new();
+    let out = bench.path("bench");
+    run(&["bench", "--only", "VAE, few", "--out", &out]);
+    let table = std::fs::read_to_string(Path::new(&out).join("bench.csv")).unwrap();
+    let mut lines = table.lines();
+    assert_eq!(lines.next(), Some("case,side,rows,hidden,batch,seconds,peer,peer_seconds,ratio"));
+    let rows: Vec<&str> = lines.collect();
+    assert!(rows.iter().any(|row| row.starts_with("\"VAE, few patches\",28,300,128,100,")), "{table}");
+    assert!(Path::new(&out).join("bench.md").exists());
+    refused(&["bench", "--only", "nonsense", "--out", &out], &["nonsense", "`encoding`"]);
+    refused(&["bench", "--only", "VAE, few", "--peer-python", "no/python", "--out", &out], &["no/python"]);
 }
 
 #[test]

@@ -26,10 +26,10 @@ const RESERVED: [&str; 8] =
 /// If the file is damaged, has neither images nor spectra, an array has the wrong shape or length, or a value of
 /// images, spectra or targets is NaN or infinite.
 pub fn read_dataset(path: &Path) -> Result<Dataset> {
-    let bytes = files::read_bytes(path)?;
-    match Format::of(&bytes) {
+    let begin = files::read_begin(path)?;
+    match Format::of(&begin) {
         Some(Format::Npy) => {
-            let stored = npy::read_stored(path, bytes)?;
+            let stored = npy::read_stored(path, files::read_bytes(path)?)?;
             let mut data = Dataset::default();
             match stored.rank() {
                 2 => data.spectra = Some(spectra(path, &stored, None)?),
@@ -38,9 +38,9 @@ pub fn read_dataset(path: &Path) -> Result<Dataset> {
             }
             Ok(data)
         }
-        Some(Format::Npz) => from_arrays(path, &Arrays::parse(path, &bytes)?),
+        Some(Format::Npz) => from_arrays(path, &Arrays::open(path)?),
         Some(other) => Err(Error::content(path, format!("{} data", other.name()), "an NPZ or NPY file")),
-        None => Err(files::unknown(path, &bytes)),
+        None => Err(files::unknown(path, &begin)),
     }
 }
 

@@ -1,3 +1,4 @@
+use std::io::Read;
 use std::path::Path;
 
 use crate::{Error, Result};
@@ -75,6 +76,17 @@ pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
         return Err(Error::read(path, std::io::Error::other("it is a directory")));
     }
     std::fs::read(path).map_err(|e| Error::read(path, e))
+}
+
+/// The first bytes of a file, enough to tell its format.
+pub(crate) fn read_begin(path: &Path) -> Result<Vec<u8>> {
+    let fail = |e| Error::read(path, e);
+    if std::fs::metadata(path).map_err(fail)?.is_dir() {
+        return Err(fail(std::io::Error::other("it is a directory")));
+    }
+    let mut begin = Vec::new();
+    std::fs::File::open(path).and_then(|file| file.take(4096).read_to_end(&mut begin)).map_err(fail)?;
+    Ok(begin)
 }
 
 /// Why the content is not that of a known format; here, and only here, the name of the file helps.

@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::io::{Cursor, Read};
+use std::io::{BufReader, Cursor, Read, Seek};
 use std::path::Path;
 
 use ndarray::ArrayD;
@@ -15,8 +15,19 @@ pub(crate) struct Arrays(Vec<(String, Stored)>);
 
 impl Arrays {
     pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
+        Self::read(path, Cursor::new(bytes), bytes.len())
+    }
+
+    /// Reads a file array by array, without holding the file itself.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let file = std::fs::File::open(path).map_err(|e| Error::read(path, e))?;
+        let length = file.metadata().map_err(|e| Error::read(path, e))?.len();
+        Self::read(path, BufReader::new(file), usize::try_from(length).unwrap_or(usize::MAX))
+    }
+
+    fn read(path: &Path, reader: impl Read + Seek, length: usize) -> Result<Self> {
         let fail = |reason: String| Error::format(path, "NPZ", reason);
-        let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|e| fail(e.to_string()))?;
+        let mut archive = ZipArchive::new(reader).map_err(|e| fail(e.to_string()))?;
         let mut arrays: Vec<(String, Stored)> = Vec::new();
         let mut claimed = 0_u64;
         for index in 0..archive.len() {
@@ -26,8 +37,10 @@ impl Arrays {
             let declared = entry.size();
             // Entries may share their bytes, so that it is their sum that has to fit.
             claimed = declared.saturating_add(claimed);
-            files::check_size(claimed, bytes.len()).map_err(|e| fail(format!("`{name}`: {e}")))?;
-            let mut content = Vec::new();
+            files::check_size(claimed, length).map_err(|e| fail(format!("`{name}`: {e}")))?;
+            // One more than declared, so that the vector does not grow to find the end.
+            let room = usize::try_from(declared).map_or(0, |n| n.saturating_add(1));
+            let mut content = Vec::with_capacity(room);
             let read = (&mut entry).take(declared + 1).read_to_end(&mut content);
             read.map_err(|e| fail(format!("`{name}`: {e}")))?;
             if content.len() as u64 != declared {
@@ -61,11 +74,11 @@ impl Arrays {
 }
 
 pub(crate) fn read_stored(path: &Path) -> Result<Arrays> {
-    let bytes = files::read_bytes(path)?;
-    match files::Format::of(&bytes) {
-        Some(files::Format::Npz) => Arrays::parse(path, &bytes),
+    let begin = files::read_begin(path)?;
+    match files::Format::of(&begin) {
+        Some(files::Format::Npz) => Arrays::open(path),
         Some(other) => Err(Error::content(path, format!("{} data", other.name()), "an NPZ file")),
-        None => Err(files::unknown(path, &bytes)),
+        None => Err(files::unknown(path, &begin)),
     }
 }
 
