@@ -116,6 +116,31 @@ pub(crate) enum HalfFinish<'a> {
     Chain(Activation, &'a Half),
 }
 
+impl HalfFinish<'_> {
+    /// Finishes the numbers that go to `to` and on; slopes go where f keeps them.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of `V`.
+    #[inline(always)]
+    unsafe fn apply<V: Simd>(self, x: V, to: usize, slopes: &mut [u16]) -> V {
+        // SAFETY: as the caller vouches; the slices bound what is read and written.
+        unsafe {
+            match self {
+                Self::Activate(activation) => {
+                    if !slopes.is_empty() {
+                        activation.slope_at(x).store_half(slopes[to..to + V::LANES].as_mut_ptr());
+                    }
+                    activation.of(x)
+                }
+                Self::Chain(activation, outputs) => {
+                    let kept = &outputs.kept()[to..to + V::LANES];
+                    x.mul(activation.slope(V::load_half(kept.as_ptr())))
+                }
+            }
+        }
+    }
+}
+
 /// C ← finish(start + A·B) of the first `m` rows, an even number.
 ///
 /// # Safety
@@ -153,30 +178,14 @@ unsafe fn product_body<V: Simd, K: Multiply>(
             // SAFETY: the assertions above bound every element; all widths are whole tiles.
             unsafe {
                 tile::<V, K, M, true>(&factors, start.at(row, from, n, part.as_ptr().cast()));
-                for (i, part) in part.iter_mut().enumerate().take(M) {
-                    for at in (0..width).step_by(V::LANES) {
-                        let (x, to) = (V::get(&part[at..]), (row + i) * n + from + at);
-                        let x = match finish {
-                            HalfFinish::Activate(activation) => {
-                                if !c.slopes.is_empty() {
-                                    activation.slope_at(x).store_half(c.slopes[to..to + V::LANES].as_mut_ptr());
-                                }
-                                activation.of(x)
-                            }
-                            HalfFinish::Chain(activation, outputs) => {
-                                let kept = &outputs.kept()[to..to + V::LANES];
-                                x.mul(activation.slope(V::load_half(kept.as_ptr())))
-                            }
-                        };
-                        x.put(&mut part[at..]);
-                        x.store_half(c.rows[to..to + V::LANES].as_mut_ptr());
-                    }
-                }
                 for (p, rows) in part.chunks_exact(2).enumerate().take(M / 2) {
                     for at in (0..width).step_by(V::LANES) {
-                        let to = (row / 2 + p) * n + from + at;
-                        let both = V::get(&rows[0][at..]).pairs(V::get(&rows[1][at..]));
-                        both.store(c.pairs[to..to + V::LANES].as_mut_ptr().cast());
+                        let (to, pair) = ((row + 2 * p) * n + from + at, (row / 2 + p) * n + from + at);
+                        let low = finish.apply(V::get(&rows[0][at..]), to, &mut c.slopes);
+                        let up = finish.apply(V::get(&rows[1][at..]), to + n, &mut c.slopes);
+                        low.store_half(c.rows[to..to + V::LANES].as_mut_ptr());
+                        up.store_half(c.rows[to + n..to + n + V::LANES].as_mut_ptr());
+                        low.pairs(up).store(c.pairs[pair..pair + V::LANES].as_mut_ptr().cast());
                     }
                 }
             }
