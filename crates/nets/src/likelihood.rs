@@ -10,7 +10,7 @@ use crate::dense::shape;
 use crate::error::device;
 use crate::maths;
 use crate::simd::Simd;
-use crate::{Compute, Data, Matrix, Precision, Result, values};
+use crate::{Compute, Data, Error, Matrix, Precision, Result, values};
 
 /// Distribution of a pixel's value x given the decoder's output ℓ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -175,8 +175,15 @@ pub(crate) fn fused<T: Tape<f32, Cpu>>(
     target: &Target<'_, Cpu>,
 ) -> Result<Scored<Cpu, T>> {
     let (outputs, mut tape) = outputs.split_tape();
-    let (columns, log_sd) = (shape(&outputs).1, values(target.log_sd));
-    let (channels, mut slopes) = (log_sd.len(), values(&outputs));
+    let ((rows, columns), log_sd) = (shape(&outputs), values(target.log_sd));
+    let (data, weights, channels) = (target.data.shape(), target.weights.len(), log_sd.len());
+    let fits = data == (rows, columns) && weights == rows && channels > 0 && columns.is_multiple_of(channels);
+    if !fits || channels > MAX_CHANNELS {
+        let found = vec![data.0, data.1, weights, channels];
+        let expected = vec![rows, columns, rows, channels.clamp(1, MAX_CHANNELS)];
+        return Err(Error::Shape { what: "target (rows, columns), weights and ln σ".to_owned(), found, expected });
+    }
+    let mut slopes = values(&outputs);
     let work = slopes.par_chunks_mut(columns).zip(target.data.values().par_chunks(columns));
     let scores: Vec<(f32, [f32; MAX_CHANNELS])> =
         work.map(|(outputs, x)| score(target.likelihood, outputs, x, &log_sd)).collect();
@@ -234,4 +241,28 @@ pub(crate) fn composed<D: Compute, T: Tape<f32, D>>(
     let weights = log_p.device().try_tensor_from_vec(target.weights.to_vec(), (rows,)).map_err(device)?;
     let total = log_p.try_mul(weights).map_err(device)?.try_sum::<(), _>().map_err(device)?;
     Ok(Scored { total, rows: rows_log_p })
+}
+
+#[cfg(test)]
+mod tests {
+    use dfdx::tensor::NoneTape;
+
+    use super::*;
+
+    #[test]
+    fn a_target_of_another_shape_is_refused() {
+        let cpu = Cpu::default();
+        let outputs = crate::matrix(&cpu, vec![0.0; 6], 2, 3).unwrap();
+        let scored = |columns: usize, weights: &[f32], channels: usize| {
+            let data = Data::new(vec![0.5; 6], columns).unwrap();
+            let log_sd = crate::matrix(&cpu, vec![0.0; channels], 1, channels).unwrap();
+            let (likelihood, precision) = (Likelihood::Gaussian, Precision::F32);
+            let target = Target { data: &data, pixels: None, weights, likelihood, log_sd: &log_sd, precision };
+            fused::<NoneTape>(outputs.clone(), &target).map(|s| s.rows.len())
+        };
+        assert_eq!(scored(3, &[1.0, 1.0], 1).unwrap(), 2);
+        for (columns, weights, channels) in [(2, &[1.0, 1.0][..], 1), (3, &[1.0], 1), (3, &[1.0, 1.0], 2)] {
+            assert!(scored(columns, weights, channels).is_err(), "{columns} {weights:?} {channels}");
+        }
+    }
 }
