@@ -197,7 +197,7 @@ proptest! {
     fn fused_agrees_with_composed(setting in settings()) {
         let case = Case::new(&setting);
         // Within rounding of a kink either slope is right.
-        prop_assume!(!kinked(setting.activation) || case.pass(0, 0, 0.0).1 > 5e-6);
+        prop_assume!(!kinked(setting.activation) || case.pass(0, 0, 0.0).1 > 2e-5);
         let fused = fused_score(&case.decoder, case.placed.leaky_trace(), &case.target()).unwrap();
         let outputs = composed(&case.decoder, case.placed.leaky_trace(), None).unwrap();
         for (a, b) in fused_outputs(&case.decoder, &case.placed).iter().zip(outputs.as_vec()) {
@@ -236,8 +236,8 @@ proptest! {
         for (which, (a, b)) in case.gradients(rounded).iter().zip(case.gradients(exact)).enumerate() {
             let length = |v: &[f32]| v.iter().map(|x| x * x).sum::<f32>().sqrt();
             let apart: Vec<f32> = a.iter().zip(&b).map(|(a, b)| a - b).collect();
-            // Sums over pixels of either sign cancel; their rounding does not.
-            let scale = length(&b) + 0.1 * pixels.sqrt() * case.weights.len() as f32;
+            // Sums over pixels of either sign cancel; their rounding, the same where activations are alike, does not.
+            let scale = length(&b) + 0.1 * pixels * case.weights.len() as f32;
             prop_assert!(length(&apart) < 0.06 * scale, "input {}: off by {} of {}", which, length(&apart), scale);
         }
     }
