@@ -1,6 +1,6 @@
 //! Layers forward and backward, the likelihood and the optimiser; ids hold rows × sizes.
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use dfdx::prelude::SumTo;
 use dfdx::tensor::{Cpu, OwnedTape, Tensor, Trace};
 use dfdx::tensor_ops::Backward;
@@ -74,9 +74,13 @@ fn likelihoods_and_optimiser(criterion: &mut Criterion) {
     let mut layer = Dense::new(&Cpu::default(), inputs, units, Activation::Tanh, &mut rng).expect("sizes are above 0");
     let mut adam = Adam::default();
     let x = drawn(1, inputs);
-    let mut gradients = layer.forward(x.leaky_trace()).expect("sizes fit").sum::<(), _>().backward();
+    let gradients = layer.forward(x.leaky_trace()).expect("sizes fit").sum::<(), _>().backward();
     group.bench_function(BenchmarkId::new("Adam", format!("{inputs}×{units}")), |b| {
-        b.iter(|| adam.step(&mut layer as &mut dyn Parameters<Cpu>, &mut gradients));
+        b.iter_batched(
+            || gradients.clone(),
+            |gradients| adam.step(&mut layer as &mut dyn Parameters<Cpu>, gradients),
+            BatchSize::LargeInput,
+        );
     });
     group.finish();
 }

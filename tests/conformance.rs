@@ -15,7 +15,13 @@ const SPREAD: Spread = Spread { angle: 0.6, shift: 0.1, scale: 0.1 };
 fn settings() -> Vec<Params> {
     let mut all = Vec::new();
     for invariances in ["none", "r", "t", "s", "r,t", "r,t,s"] {
-        for (noise, channels) in [(Noise::Bernoulli, 1), (Noise::GaussianLearned, 2), (Noise::Gaussian(0.1), 1)] {
+        for (noise, channels) in [
+            (Noise::Bernoulli, 1),
+            (Noise::GaussianLearned, 2),
+            (Noise::Gaussian(0.1), 1),
+            (Noise::ContinuousBernoulli, 1),
+            (Noise::Poisson(50.0), 1),
+        ] {
             let base = Params::new((10, 10, channels));
             let invariances = invariances.parse().unwrap();
             all.push(Params { invariances, noise, hidden: vec![24, 16], ..base });

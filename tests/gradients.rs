@@ -59,7 +59,13 @@ fn only(direction: &weights::Arrays, name: &str) -> weights::Arrays {
 #[test]
 fn the_whole_objective_has_the_gradient_of_its_value() {
     for invariances in ["none", "r,t,s"] {
-        for (noise, channels) in [(Noise::Bernoulli, 2), (Noise::Gaussian(0.2), 1), (Noise::GaussianLearned, 2)] {
+        for (noise, channels) in [
+            (Noise::Bernoulli, 2),
+            (Noise::Gaussian(0.2), 1),
+            (Noise::GaussianLearned, 2),
+            (Noise::ContinuousBernoulli, 2),
+            (Noise::Poisson(20.0), 2),
+        ] {
             let base = Params::new((7, 7, channels));
             let invariances = invariances.parse().unwrap();
             let params = Params { invariances, noise, beta: 1.7, hidden: vec![9, 6], ..base };

@@ -85,7 +85,7 @@ pub fn run(args: &AnalyzeArgs) -> Result<()> {
     let batch = (rows / 30).clamp(8, 100);
     let epochs = (STEPS * batch).div_ceil(rows).clamp(40, 200);
     let options = train::options(&args.training, rows, epochs, batch, 2);
-    let params = train::params(&args.training, data.shape(), Noise::GaussianLearned, ANGLE);
+    let params = train::params(&args.training, data, Noise::GaussianLearned, ANGLE)?;
     let run = out.sub("run");
     let trained = train::fit(data, &params, options, &run, false)?;
     println!("{}", trained.summary());

@@ -67,9 +67,10 @@ pub struct TrainingArgs {
     /// Pose and content reach every layer of the decoder, past the layers below
     #[arg(long)]
     pub skip: bool,
-    /// bernoulli, gaussian (σ learned) or gaussian=SIGMA [default: bernoulli in train, gaussian in analyze]
+    /// bernoulli, continuous-bernoulli, gaussian (σ learned), gaussian=SIGMA, poisson (data that are counts) or
+    /// poisson=COUNTS (of the largest value) [default: bernoulli in train, gaussian in analyze]
     #[arg(long)]
-    pub likelihood: Option<Noise>,
+    pub likelihood: Option<LikelihoodArg>,
     /// Weight of the divergence; 1 is the ELBO itself
     #[arg(long, default_value_t = 1.0)]
     pub beta: f32,
@@ -144,6 +145,23 @@ impl From<ActivationArg> for Activation {
             ActivationArg::Softplus => Self::Softplus,
             ActivationArg::Gelu => Self::Gelu,
         }
+    }
+}
+
+/// Likelihood of the data.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum LikelihoodArg {
+    /// All that is said of it.
+    Known(Noise),
+    /// Poisson, with the counts that the data hold.
+    Counts,
+}
+
+impl std::str::FromStr for LikelihoodArg {
+    type Err = parsimon_ivae::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "poisson" { Ok(Self::Counts) } else { text.parse().map(Self::Known) }
     }
 }
 

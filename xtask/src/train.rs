@@ -3,12 +3,12 @@ use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result, ensure};
 use dfdx::tensor::Cpu;
-use parsimon_core::Patches;
+use parsimon_core::{Patches, Range, Scaling};
 use parsimon_ivae::{Config, Ivae, Noise, Params, Prior, load_config};
 use parsimon_nets::Precision;
 use parsimon_train::{Bar, Fitted, Options, State, load_checkpoint, save_checkpoint, write_history};
 
-use crate::args::{ModelArg, PrecisionArg, TrainArgs, TrainingArgs};
+use crate::args::{LikelihoodArg, ModelArg, PrecisionArg, TrainArgs, TrainingArgs};
 use crate::figures;
 use crate::output::Output;
 use crate::{FINISHES, STOP};
@@ -28,19 +28,23 @@ pub struct Trained {
     pub options: Options,
 }
 
-/// Parameters of the model as the command line gives them; `noise` and `angle` are the defaults of the likelihood and of
-/// the angle's prior width.
-pub fn params(args: &TrainingArgs, size: (usize, usize, usize), noise: Noise, angle: f32) -> Params {
+/// Parameters of a model of these data as the command line gives them; `noise` and `angle` are the defaults of the
+/// likelihood and of the angle's prior width.
+pub fn params(args: &TrainingArgs, data: &Patches, noise: Noise, angle: f32) -> Result<Params> {
     let base = Prior::default();
     let prior = Prior {
         angle: args.prior_angle.unwrap_or(angle),
         shift: args.prior_shift.unwrap_or(base.shift),
         scale: args.prior_scale.unwrap_or(base.scale),
     };
-    let (invariances, noise) = (args.invariances, args.likelihood.unwrap_or(noise));
-    Params {
-        size,
-        invariances,
+    let noise = match args.likelihood {
+        Some(LikelihoodArg::Counts) => Noise::Poisson(counts(data.scaling())?),
+        Some(LikelihoodArg::Known(noise)) => noise,
+        None => noise,
+    };
+    Ok(Params {
+        size: data.shape(),
+        invariances: args.invariances,
         latent: args.latent,
         convolutions: args.convolutions.clone(),
         hidden: args.hidden.clone(),
@@ -49,7 +53,24 @@ pub fn params(args: &TrainingArgs, size: (usize, usize, usize), noise: Noise, an
         noise,
         beta: args.beta,
         prior,
-    }
+    })
+}
+
+/// What 1 stands for in data that are counts from 0 on.
+fn counts(scaling: &Scaling) -> Result<f32> {
+    let high = match scaling {
+        Scaling::Global(ranges) => {
+            let first = ranges.first().copied().unwrap_or(Range::UNIT);
+            (first.low == 0.0 && first.high > 1.0 && ranges.iter().all(|r| *r == first)).then_some(first.high)
+        }
+        Scaling::PerPatch(_) => None,
+    };
+    let high = high.context(
+        "--likelihood poisson: the data do not say how many counts they hold, which takes values above 1 with one range from 0 \
+         for all patches and channels (`images_low` and `images_high` of an NPZ); give poisson=COUNTS, the counts of the \
+         largest value",
+    )?;
+    Ok(high as f32)
 }
 
 /// Rows of a step that decodes some pixels only, and of one that decodes all: a step of few pixels is noisy and cheap, so
@@ -244,7 +265,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     let dataset = parsimon_io::read_dataset(&args.data)?;
     let data = dataset.images.with_context(|| format!("{}: holds no images", args.data.display()))?;
     let run = Output::new(&args.out)?;
-    let params = params(&args.training, data.shape(), Noise::Bernoulli, Prior::default().angle);
+    let params = params(&args.training, &data, Noise::Bernoulli, Prior::default().angle)?;
     let options = options(&args.training, data.len(), 60, 100, 1);
     if !args.resume && run.path("model.safetensors").exists() {
         println!("note: the run in {} will be replaced when this training ends", run.folder().display());

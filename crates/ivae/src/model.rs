@@ -3,8 +3,8 @@ use dfdx::tensor_ops::TryMatMul;
 use ndarray::Array4;
 use parsimon_core::Patches;
 use parsimon_nets::{
-    Activation, Compute, Convolution, Data, Dense, Extent, Matrix, Parameters, Pool, Pooling, Precision, Scored,
-    SpatialDecoder, Target, Window, matrix,
+    Activation, Compute, Convolution, Data, Dense, Extent, Input, Matrix, Parameters, Pool, Pooling, Precision, Rows,
+    Scored, SpatialDecoder, Target, Window, dense_score, heads, matrix,
 };
 use parsimon_objective::{Posterior, negative_elbo};
 use parsimon_train::{Loss, Model, Step, Terms};
@@ -89,7 +89,7 @@ impl<D: Compute> Ivae<D> {
         };
         let sd = match params.noise {
             Noise::Gaussian(sd) => sd.ln(),
-            Noise::Bernoulli | Noise::GaussianLearned => -2.0,
+            _ => -2.0,
         };
         let noise = matrix(device, vec![sd; channels], 1, channels)?;
         let (params, device) = (params.clone(), device.clone());
@@ -118,26 +118,13 @@ impl<D: Compute> Ivae<D> {
                 None => h,
             });
         }
-        for layer in &self.encoder {
-            found = Some(match found.take() {
-                Some(h) => layer.forward(h)?,
-                None => layer.forward_data(x)?,
-            });
-        }
-        let h = match found {
-            Some(h) => h,
-            None => x.on(&self.device)?.retaped(),
-        };
-        let log_sd = self.log_sd.forward(h.retaped::<T>())?;
-        // Both heads read h; its own tape goes with the mean.
-        Ok(Posterior { mean: self.mean.forward(h)?, log_sd })
+        let x = found.map_or(Input::Data(x), Input::Rows);
+        let [mean, log_sd] = heads(x, &self.encoder, [&self.mean, &self.log_sd])?;
+        Ok(Posterior { mean, log_sd })
     }
 
     /// Latents in units of their prior widths → inputs of the decoder.
-    fn place<T: Tape<f32, D>>(
-        &self,
-        u: Tensor<(usize, usize), f32, D, T>,
-    ) -> NetResult<Tensor<(usize, usize), f32, D, T>> {
+    fn place<T: Tape<f32, D>>(&self, u: Rows<D, T>) -> NetResult<Rows<D, T>> {
         if let Decoder::Dense(_) = self.decoder {
             return Ok(u);
         }
@@ -153,7 +140,7 @@ impl<D: Compute> Ivae<D> {
 
     fn score<T: Tape<f32, D>>(
         &self,
-        u: Tensor<(usize, usize), f32, D, T>,
+        u: Rows<D, T>,
         data: &Data<'_>,
         pixels: Option<&[u32]>,
         precision: Precision,
@@ -163,13 +150,7 @@ impl<D: Compute> Ivae<D> {
         let placed = self.place(u)?;
         Ok(match &self.decoder {
             Decoder::Spatial(decoder) => decoder.score(placed, &target)?,
-            Decoder::Dense(layers) => {
-                let mut h = placed;
-                for layer in layers {
-                    h = layer.forward(h)?;
-                }
-                D::score(h, &target)?
-            }
+            Decoder::Dense(layers) => dense_score(placed, layers, &target)?,
         })
     }
 

@@ -61,24 +61,35 @@ impl std::fmt::Display for Invariances {
 pub enum Noise {
     /// Cross entropy; the decoder gives values in \[0,1\]. The default.
     Bernoulli,
+    /// A density over \[0,1\], of which cross entropy is all but the normalisation.
+    ContinuousBernoulli,
     /// Gaussian of this σ in units of \[0,1\]; above 0.
     Gaussian(f32),
     /// Gaussian whose σ is learned, one for each channel.
     GaussianLearned,
+    /// Counts, of which a value of 1 stands for so many; above 0.
+    Poisson(f32),
 }
 
 impl FromStr for Noise {
     type Err = Error;
 
-    /// `bernoulli`, `gaussian` (σ learned), or `gaussian=0.1`.
+    /// `bernoulli`, `continuous-bernoulli`, `gaussian` (σ learned), `gaussian=0.1` or `poisson=200`.
     fn from_str(text: &str) -> Result<Self> {
-        match (text, text.strip_prefix("gaussian=").map(str::parse)) {
-            ("bernoulli", _) => Ok(Self::Bernoulli),
-            ("gaussian", _) => Ok(Self::GaussianLearned),
-            (_, Some(Ok(sd))) => Ok(Self::Gaussian(sd)),
+        let (name, number) = match text.split_once('=') {
+            Some((name, number)) => (name, Some(number.parse::<f32>())),
+            None => (text, None),
+        };
+        match (name, number) {
+            ("bernoulli", None) => Ok(Self::Bernoulli),
+            ("continuous-bernoulli", None) => Ok(Self::ContinuousBernoulli),
+            ("gaussian", None) => Ok(Self::GaussianLearned),
+            ("gaussian", Some(Ok(sd))) => Ok(Self::Gaussian(sd)),
+            ("poisson", Some(Ok(counts))) => Ok(Self::Poisson(counts)),
             _ => {
                 let (what, value) = ("likelihood", format!("`{text}`"));
-                Err(Error::Parameter { what, value, accepted: "bernoulli, gaussian, gaussian=SIGMA" })
+                let accepted = "bernoulli, continuous-bernoulli, gaussian, gaussian=SIGMA, poisson=COUNTS";
+                Err(Error::Parameter { what, value, accepted })
             }
         }
     }
@@ -88,7 +99,9 @@ impl Noise {
     pub(crate) fn likelihood(self) -> Likelihood {
         match self {
             Self::Bernoulli => Likelihood::Bernoulli,
+            Self::ContinuousBernoulli => Likelihood::ContinuousBernoulli,
             Self::Gaussian(_) | Self::GaussianLearned => Likelihood::Gaussian,
+            Self::Poisson(counts) => Likelihood::Poisson(counts),
         }
     }
 }
@@ -186,8 +199,10 @@ impl Params {
             ("prior of the shift", self.prior.shift),
             ("prior of the scale", self.prior.scale),
         ];
-        if let Noise::Gaussian(sd) = self.noise {
-            positive.push(("σ of the likelihood", sd));
+        match self.noise {
+            Noise::Gaussian(sd) => positive.push(("σ of the likelihood", sd)),
+            Noise::Poisson(counts) => positive.push(("counts of the likelihood", counts)),
+            _ => {}
         }
         match positive.into_iter().find(|(_, v)| !(v.is_finite() && *v > 0.0)) {
             Some((what, value)) => bad(what, value.to_string(), "finite numbers above 0"),
@@ -251,11 +266,27 @@ mod tests {
             (Params { prior: Prior { shift: -1.0, ..prior(1.0) }, ..base.clone() }, "prior of the shift"),
             (Params { prior: Prior { scale: f32::NAN, ..prior(1.0) }, ..base.clone() }, "prior of the scale"),
             (Params { noise: Noise::Gaussian(0.0), ..base.clone() }, "σ of the likelihood"),
+            (Params { noise: Noise::Poisson(f32::NAN), ..base.clone() }, "counts of the likelihood"),
         ] {
             let message = params.check().unwrap_err().to_string();
             assert!(message.starts_with(word), "{message}");
         }
-        assert!("poisson".parse::<Noise>().is_err() && "gaussian=x".parse::<Noise>().is_err());
+        for text in ["poisson", "poisson=x", "gaussian=x", "bernoulli=1", "laplace", ""] {
+            assert!(text.parse::<Noise>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn likelihoods_are_read() {
+        for (text, noise) in [
+            ("bernoulli", Noise::Bernoulli),
+            ("continuous-bernoulli", Noise::ContinuousBernoulli),
+            ("gaussian", Noise::GaussianLearned),
+            ("gaussian=0.1", Noise::Gaussian(0.1)),
+            ("poisson=200", Noise::Poisson(200.0)),
+        ] {
+            assert_eq!(text.parse::<Noise>().unwrap(), noise);
+        }
     }
 
     #[test]

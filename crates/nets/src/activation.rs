@@ -4,10 +4,10 @@ use dfdx::tensor::{Tape, Tensor};
 use dfdx::tensor_ops::{Device, TryAdd, TryMul};
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
 use crate::error::device;
 use crate::maths;
 use crate::simd::Simd;
+use crate::{Result, Rows};
 
 /// Non-linearity after a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -43,10 +43,7 @@ impl Activation {
     }
 
     /// Applies it with the device's own operations.
-    pub(crate) fn composed<D: Device<f32>, T: Tape<f32, D>>(
-        self,
-        x: Tensor<(usize, usize), f32, D, T>,
-    ) -> Result<Tensor<(usize, usize), f32, D, T>> {
+    pub(crate) fn composed<D: Device<f32>, T: Tape<f32, D>>(self, x: Rows<D, T>) -> Result<Rows<D, T>> {
         match self {
             Self::Identity => Ok(x),
             Self::Tanh => x.try_tanh().map_err(device),

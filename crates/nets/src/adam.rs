@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use dfdx::shapes::HasShape;
 use dfdx::tensor::Gradients;
 
 use rayon::prelude::*;
 
+use crate::buffer::Buffer;
+use crate::compute::read;
 use crate::maths::dispatch;
 use crate::simd::Simd;
 use crate::{Compute, Parameters, Result, values};
@@ -44,38 +45,55 @@ impl Default for Adam {
 }
 
 impl Adam {
-    /// One step along the gradients; parameters without gradient stay.
+    /// One step along the gradients, which it uses up; parameters without gradient stay.
     ///
     /// # Errors
     /// If the device fails.
-    pub fn step<D: Compute>(&mut self, model: &mut dyn Parameters<D>, gradients: &mut Gradients<f32, D>) -> Result<()> {
+    pub fn step<D: Compute>(&mut self, model: &mut dyn Parameters<D>, mut gradients: Gradients<f32, D>) -> Result<()> {
         self.steps += 1;
         let (b1, b2) = self.betas;
         let rate = self.learning_rate / (1.0 - b1.powi(self.steps));
         let spread = (1.0 - b2.powi(self.steps)).sqrt().recip();
-        let (mut outcome, mut weights) = (Ok(()), Vec::new());
+        let constants = [b1, b2, rate, spread, self.epsilon];
+        let (mut outcome, mut parts) = (Ok(()), Vec::new());
+        model.visit("", &mut |name, parameter| {
+            let mut moments = self.moments.remove(&name).unwrap_or_default();
+            let weights = read(parameter);
+            moments.first.resize(weights.len(), 0.0);
+            moments.second.resize(weights.len(), 0.0);
+            match D::take_gradient(parameter, &mut gradients) {
+                Ok(gradient) => parts.push(Part { name, weights, gradient, moments }),
+                Err(error) => outcome = Err(error),
+            }
+        });
+        parts.par_iter_mut().for_each(|part| part.step(constants));
+        let mut moved = BTreeMap::<String, Buffer>::new();
+        for Part { name, weights, moments, .. } in parts {
+            self.moments.insert(name.clone(), moments);
+            moved.insert(name, weights);
+        }
         model.visit_mut("", &mut |name, parameter| {
-            let step = || -> Result<()> {
-                let (rows, columns) = *parameter.shape();
-                weights.resize(rows * columns, 0.0);
-                parameter.copy_into(&mut weights);
-                let moments = self.moments.entry(name).or_default();
-                moments.first.resize(weights.len(), 0.0);
-                moments.second.resize(weights.len(), 0.0);
-                let constants = [b1, b2, rate, spread, self.epsilon];
-                D::with_gradient(parameter, gradients, |gradient| {
-                    let parts = gradient.par_chunks(PART).zip(weights.par_chunks_mut(PART));
-                    let moments = moments.first.par_chunks_mut(PART).zip(moments.second.par_chunks_mut(PART));
-                    parts.zip(moments).for_each(|((g, w), (m, v))| update(constants, g, w, m, v));
-                })?;
-                parameter.copy_from(&weights);
-                Ok(())
-            };
-            if outcome.is_ok() {
-                outcome = step();
+            if let Some(weights) = moved.get(&name) {
+                parameter.copy_from(weights);
             }
         });
         outcome
+    }
+}
+
+/// A parameter while it moves.
+struct Part {
+    name: String,
+    weights: Buffer,
+    gradient: Vec<f32>,
+    moments: Moments,
+}
+
+impl Part {
+    fn step(&mut self, constants: [f32; 5]) {
+        let parts = self.gradient.par_chunks(PART).zip(self.weights.par_chunks_mut(PART));
+        let moments = self.moments.first.par_chunks_mut(PART).zip(self.moments.second.par_chunks_mut(PART));
+        parts.zip(moments).for_each(|((g, w), (m, v))| update(constants, g, w, m, v));
     }
 }
 
@@ -158,8 +176,8 @@ mod tests {
         let (mut m, mut v) = (Gradients::leaky(), Gradients::leaky());
         let anchor = theirs.clone();
         for step in 1..=20 {
-            let mut gradients = slope(&ours.0);
-            adam.step(&mut ours, &mut gradients).unwrap();
+            let gradients = slope(&ours.0);
+            adam.step(&mut ours, gradients).unwrap();
             let mut gradients = slope(&theirs);
             let (m, v) = (m.get_or_alloc_mut(&anchor).unwrap(), v.get_or_alloc_mut(&anchor).unwrap());
             config.try_update(step, &mut theirs, m, v, gradients.get_or_alloc_mut(&anchor).unwrap()).unwrap();

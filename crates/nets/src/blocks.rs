@@ -5,6 +5,7 @@
 use rayon::prelude::*;
 
 use crate::Activation;
+use crate::buffer::Buffer;
 use crate::maths::{Level, dispatch, level};
 use crate::simd::Simd;
 
@@ -12,12 +13,12 @@ use crate::simd::Simd;
 pub(crate) const WIDE: usize = 2;
 
 /// A k×n matrix in panels of columns, each as wide as a tile, row by row; the last is filled up with zeros.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Panels {
     k: usize,
     n: usize,
     width: usize,
-    values: Vec<f32>,
+    values: Buffer,
 }
 
 impl Panels {
@@ -27,6 +28,7 @@ impl Panels {
             let count = width.min(n - from);
             for (values, row) in values.chunks_exact_mut(width).zip(matrix.chunks_exact(n)) {
                 values[..count].copy_from_slice(&row[from..][..count]);
+                values[count..].fill(0.0);
             }
         })
     }
@@ -34,16 +36,19 @@ impl Panels {
     /// The transpose of a row-major n×k matrix.
     pub(crate) fn transposed(matrix: &[f32], n: usize, k: usize) -> Self {
         Self::of(k, n, |from, width, values| {
+            if n - from < width {
+                values.fill(0.0);
+            }
             for (column, row) in matrix[from * k..].chunks_exact(k).take(width).enumerate() {
                 values[column..].iter_mut().step_by(width).zip(row).for_each(|(v, m)| *v = *m);
             }
         })
     }
 
-    /// `fill` sets the panel that begins at a column.
+    /// `fill` sets the panel that begins at a column, all of it.
     fn of(k: usize, n: usize, fill: impl Fn(usize, usize, &mut [f32]) + Sync) -> Self {
         let width = WIDE * lanes();
-        let mut values = vec![0.0; n.div_ceil(width) * width * k];
+        let mut values = Buffer::stale(n.div_ceil(width) * width * k);
         let size = (width * k).max(1);
         // Small ones are not worth waking a thread.
         let least = (1usize << 14).div_ceil(size);
@@ -375,6 +380,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::oracle::activation as value;
 
     fn values(seed: u32, n: usize) -> Vec<f32> {
         let number = |i: usize| ((i as u32).wrapping_mul(2_654_435_761).wrapping_add(seed) >> 8) as f32 / 16_777_216.0;
@@ -390,21 +396,6 @@ mod tests {
             );
         }
         Ok(())
-    }
-
-    fn value(activation: Activation, x: f64) -> f64 {
-        match activation {
-            Activation::Identity => x,
-            Activation::Tanh => x.tanh(),
-            Activation::Relu => x.max(0.0),
-            Activation::LeakyRelu => x.max(0.01 * x),
-            Activation::Softplus => x.exp().ln_1p(),
-            Activation::Gelu => 0.5 * x * (1.0 + gelu_turn(x)),
-        }
-    }
-
-    fn gelu_turn(x: f64) -> f64 {
-        (std::f64::consts::FRAC_2_PI.sqrt() * (x + 0.044715 * x.powi(3))).tanh()
     }
 
     /// From the value, or from what is kept.

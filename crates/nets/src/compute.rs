@@ -3,63 +3,67 @@ use dfdx::shapes::HasShape;
 use dfdx::tensor::{Cpu, Gradients, SplitTape, Tape, Tensor, TensorFromVec};
 use dfdx::tensor_ops::Device;
 
+use crate::buffer::Buffer;
 use crate::error::device;
 use crate::likelihood::{self, Scored, Target};
 use crate::spatial::{self, SpatialDecoder};
-use crate::{Convolution, Data, Dense, Error, GroupNorm, Pool, Result, Upsample, conv, dense};
+use crate::{Convolution, Data, Dense, Error, GroupNorm, Input, Pool, Result, Upsample, conv, dense};
 
 /// A matrix of the network, with its size known at run time only.
 pub type Matrix<D> = Tensor<(usize, usize), f32, D>;
+
+/// As [`Matrix`], with a tape.
+pub type Rows<D, T> = Tensor<(usize, usize), f32, D, T>;
 
 /// A device with the hot operations of the models.
 ///
 /// Each operation has a composed form, made of dfdx's own operations, which is the reference, the oracle of the tests
 /// and what CUDA runs; a device may replace it by a fused one.
 pub trait Compute: Device<f32> + TensorFromVec<usize> {
-    /// Shows the gradient of a parameter, row by row.
+    /// The gradient of a parameter, row by row, which then is no longer there.
     ///
     /// # Errors
     /// If the device fails.
-    fn with_gradient(
-        parameter: &Matrix<Self>,
-        gradients: &mut Gradients<f32, Self>,
-        look: impl FnOnce(&[f32]),
-    ) -> Result<()> {
+    fn take_gradient(parameter: &Matrix<Self>, gradients: &mut Gradients<f32, Self>) -> Result<Vec<f32>> {
         gradients.get_or_alloc_mut(parameter).map_err(device)?;
-        look(&values(&gradients.get(parameter)));
-        Ok(())
+        Ok(values(&gradients.get(parameter)))
     }
 
-    /// y = f(x·W + b); see [`Dense`].
+    /// See [`heads`](crate::heads).
     ///
     /// # Errors
     /// If the device fails.
-    fn dense<T: Tape<f32, Self>>(
-        x: Tensor<(usize, usize), f32, Self, T>,
-        layer: &Dense<Self>,
-    ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
-        dense::composed(x, layer)
+    fn heads<T: Tape<f32, Self>, const N: usize>(
+        x: Input<'_, Self, T>,
+        trunk: &[Dense<Self>],
+        heads: [&Dense<Self>; N],
+    ) -> Result<[Rows<Self, T>; N]> {
+        match trunk.first().or(heads.first().copied()).map(|layer| layer.weight.device().clone()) {
+            Some(device) => dense::composed_heads(x.on(&device)?, trunk, heads),
+            None => Err(Error::Device("neither layers nor heads".to_owned())),
+        }
     }
 
-    /// As [`Compute::dense`], of data that need no gradient.
+    /// See [`dense_score`](crate::dense_score).
     ///
     /// # Errors
     /// If the device fails.
-    fn dense_of_data<T: Tape<f32, Self>>(
-        x: &Data<'_>,
-        layer: &Dense<Self>,
-    ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
-        dense::composed(x.on(layer.weight.device())?.retaped(), layer)
+    fn dense_score<T: Tape<f32, Self>>(
+        mut x: Rows<Self, T>,
+        layers: &[Dense<Self>],
+        target: &Target<'_, Self>,
+    ) -> Result<Scored<Self, T>> {
+        for layer in layers {
+            x = dense::composed(x, layer)?;
+        }
+        likelihood::composed(x, target)
     }
 
     /// See [`Convolution`].
     ///
     /// # Errors
     /// If the device fails.
-    fn convolution<T: Tape<f32, Self>>(
-        x: Tensor<(usize, usize), f32, Self, T>,
-        layer: &Convolution<Self>,
-    ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
+    fn convolution<T: Tape<f32, Self>>(x: Rows<Self, T>, layer: &Convolution<Self>) -> Result<Rows<Self, T>> {
         conv::convolution(x, layer)
     }
 
@@ -67,10 +71,7 @@ pub trait Compute: Device<f32> + TensorFromVec<usize> {
     ///
     /// # Errors
     /// If the device fails.
-    fn convolution_of_data<T: Tape<f32, Self>>(
-        x: &Data<'_>,
-        layer: &Convolution<Self>,
-    ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
+    fn convolution_of_data<T: Tape<f32, Self>>(x: &Data<'_>, layer: &Convolution<Self>) -> Result<Rows<Self, T>> {
         conv::convolution(x.on(layer.weight.device())?.retaped(), layer)
     }
 
@@ -78,10 +79,7 @@ pub trait Compute: Device<f32> + TensorFromVec<usize> {
     ///
     /// # Errors
     /// If the device fails.
-    fn normalisation<T: Tape<f32, Self>>(
-        x: Tensor<(usize, usize), f32, Self, T>,
-        layer: &GroupNorm<Self>,
-    ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
+    fn normalisation<T: Tape<f32, Self>>(x: Rows<Self, T>, layer: &GroupNorm<Self>) -> Result<Rows<Self, T>> {
         conv::normalisation(x, layer)
     }
 
@@ -89,10 +87,7 @@ pub trait Compute: Device<f32> + TensorFromVec<usize> {
     ///
     /// # Errors
     /// If the device fails.
-    fn pooling<T: Tape<f32, Self>>(
-        x: Tensor<(usize, usize), f32, Self, T>,
-        layer: &Pool,
-    ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
+    fn pooling<T: Tape<f32, Self>>(x: Rows<Self, T>, layer: &Pool) -> Result<Rows<Self, T>> {
         conv::pooling(x, layer)
     }
 
@@ -100,10 +95,7 @@ pub trait Compute: Device<f32> + TensorFromVec<usize> {
     ///
     /// # Errors
     /// If the device fails.
-    fn upsampling<T: Tape<f32, Self>>(
-        x: Tensor<(usize, usize), f32, Self, T>,
-        layer: &Upsample,
-    ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
+    fn upsampling<T: Tape<f32, Self>>(x: Rows<Self, T>, layer: &Upsample) -> Result<Rows<Self, T>> {
         conv::upsampling(x, layer)
     }
 
@@ -111,10 +103,7 @@ pub trait Compute: Device<f32> + TensorFromVec<usize> {
     ///
     /// # Errors
     /// If the device fails.
-    fn score<T: Tape<f32, Self>>(
-        outputs: Tensor<(usize, usize), f32, Self, T>,
-        target: &Target<'_, Self>,
-    ) -> Result<Scored<Self, T>> {
+    fn score<T: Tape<f32, Self>>(outputs: Rows<Self, T>, target: &Target<'_, Self>) -> Result<Scored<Self, T>> {
         likelihood::composed(outputs, target)
     }
 
@@ -124,7 +113,7 @@ pub trait Compute: Device<f32> + TensorFromVec<usize> {
     /// If the device fails.
     fn spatial_score<T: Tape<f32, Self>>(
         decoder: &SpatialDecoder<Self>,
-        placed: Tensor<(usize, usize), f32, Self, T>,
+        placed: Rows<Self, T>,
         target: &Target<'_, Self>,
     ) -> Result<Scored<Self, T>> {
         Self::score(spatial::composed(decoder, placed, target.pixels)?, target)
@@ -140,76 +129,54 @@ pub trait Compute: Device<f32> + TensorFromVec<usize> {
 }
 
 impl Compute for Cpu {
-    fn with_gradient(
-        parameter: &Matrix<Self>,
-        gradients: &mut Gradients<f32, Self>,
-        look: impl FnOnce(&[f32]),
-    ) -> Result<()> {
-        look(gradients.get_or_alloc_mut(parameter).map_err(device)?);
-        Ok(())
+    fn take_gradient(parameter: &Matrix<Self>, gradients: &mut Gradients<f32, Self>) -> Result<Vec<f32>> {
+        Ok(std::mem::take(&mut **gradients.get_or_alloc_mut(parameter).map_err(device)?))
     }
 
-    fn dense<T: Tape<f32, Self>>(
-        x: Tensor<(usize, usize), f32, Self, T>,
-        layer: &Dense<Self>,
-    ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
-        let (x, tape) = x.split_tape();
-        dense::fused(&Data::new(values(&x), dense::shape(&x).1)?, Some(x), tape, layer)
+    fn heads<T: Tape<f32, Self>, const N: usize>(
+        x: Input<'_, Self, T>,
+        trunk: &[Dense<Self>],
+        heads: [&Dense<Self>; N],
+    ) -> Result<[Rows<Self, T>; N]> {
+        dense::fused_heads(x, trunk, heads)
     }
 
-    fn dense_of_data<T: Tape<f32, Self>>(
-        x: &Data<'_>,
-        layer: &Dense<Self>,
-    ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
-        dense::fused(x, None, T::default(), layer)
-    }
-
-    fn score<T: Tape<f32, Self>>(
-        outputs: Tensor<(usize, usize), f32, Self, T>,
+    fn dense_score<T: Tape<f32, Self>>(
+        x: Rows<Self, T>,
+        layers: &[Dense<Self>],
         target: &Target<'_, Self>,
     ) -> Result<Scored<Self, T>> {
+        dense::fused_score(x, layers, target)
+    }
+
+    fn score<T: Tape<f32, Self>>(outputs: Rows<Self, T>, target: &Target<'_, Self>) -> Result<Scored<Self, T>> {
         likelihood::fused(outputs, target)
     }
 
-    fn convolution<T: Tape<f32, Self>>(
-        x: Tensor<(usize, usize), f32, Self, T>,
-        layer: &Convolution<Self>,
-    ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
+    fn convolution<T: Tape<f32, Self>>(x: Rows<Self, T>, layer: &Convolution<Self>) -> Result<Rows<Self, T>> {
         let (x, tape) = x.split_tape();
         conv::fused_convolution(&Data::new(values(&x), dense::shape(&x).1)?, Some(x), tape, layer)
     }
 
-    fn convolution_of_data<T: Tape<f32, Self>>(
-        x: &Data<'_>,
-        layer: &Convolution<Self>,
-    ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
+    fn convolution_of_data<T: Tape<f32, Self>>(x: &Data<'_>, layer: &Convolution<Self>) -> Result<Rows<Self, T>> {
         conv::fused_convolution(x, None, T::default(), layer)
     }
 
-    fn normalisation<T: Tape<f32, Self>>(
-        x: Tensor<(usize, usize), f32, Self, T>,
-        layer: &GroupNorm<Self>,
-    ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
+    fn normalisation<T: Tape<f32, Self>>(x: Rows<Self, T>, layer: &GroupNorm<Self>) -> Result<Rows<Self, T>> {
         conv::fused_normalisation(x, layer)
     }
 
-    fn pooling<T: Tape<f32, Self>>(
-        x: Tensor<(usize, usize), f32, Self, T>,
-        layer: &Pool,
-    ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
+    fn pooling<T: Tape<f32, Self>>(x: Rows<Self, T>, layer: &Pool) -> Result<Rows<Self, T>> {
         conv::fused_pooling(x, layer)
     }
 
-    fn upsampling<T: Tape<f32, Self>>(
-        x: Tensor<(usize, usize), f32, Self, T>,
-        layer: &Upsample,
-    ) -> Result<Tensor<(usize, usize), f32, Self, T>> {
+    fn upsampling<T: Tape<f32, Self>>(x: Rows<Self, T>, layer: &Upsample) -> Result<Rows<Self, T>> {
         conv::fused_upsampling(x, layer)
     }
 
     fn spatial_score<T: Tape<f32, Self>>(
         decoder: &SpatialDecoder<Self>,
-        placed: Tensor<(usize, usize), f32, Self, T>,
+        placed: Rows<Self, T>,
         target: &Target<'_, Self>,
     ) -> Result<Scored<Self, T>> {
         spatial::fused_score(decoder, placed, target)
@@ -238,9 +205,23 @@ pub fn matrix<D: Compute>(on: &D, values: Vec<f32>, rows: usize, columns: usize)
 /// The values of a matrix, row by row.
 pub fn values<D: Compute>(of: &Matrix<D>) -> Vec<f32> {
     let (rows, columns) = *of.shape();
-    // Laid out row by row if it is not yet, and copied whole: `as_vec` follows the strides of every element.
-    let Ok(flat) = of.clone().try_reshape_like(&(rows * columns,)) else { return of.as_vec() };
     let mut values = vec![0.0; rows * columns];
-    flat.copy_into(&mut values);
+    copy(of, &mut values);
     values
+}
+
+/// As [`values`], in a room used before.
+pub(crate) fn read<D: Compute>(of: &Matrix<D>) -> Buffer {
+    let (rows, columns) = *of.shape();
+    let mut values = Buffer::stale(rows * columns);
+    copy(of, &mut values);
+    values
+}
+
+fn copy<D: Compute>(of: &Matrix<D>, to: &mut [f32]) {
+    // Laid out row by row if it is not yet, and copied whole: `as_vec` follows the strides of every element.
+    match of.clone().try_reshape_like(&(to.len(),)) {
+        Ok(flat) => flat.copy_into(to),
+        Err(_) => to.copy_from_slice(&of.as_vec()),
+    }
 }

@@ -134,10 +134,79 @@ pub(crate) unsafe fn softplus<V: Simd>(x: V) -> V {
         let zero = V::splat(0.0);
         let minus = zero.sub(x);
         let t = exp(x.at_most(minus));
-        // ln(1+t) = 2 artanh(t / (2+t)), whose argument is at most 1/3.
+        x.at_least(zero).add(ln_beyond(t))
+    }
+}
+
+/// ln(1 + t) for t from √½ − 1 to 1.
+#[inline(always)]
+unsafe fn ln_beyond<V: Simd>(t: V) -> V {
+    // SAFETY: as the vector's methods say.
+    unsafe {
+        // 2 artanh(t / (2+t)), whose argument is at most 1/3.
         let s = t.mul(V::splat(2.0).add(t).reciprocal());
         let p = [1.0 / 13.0, 1.0 / 11.0, 1.0 / 9.0, 1.0 / 7.0, 1.0 / 5.0, 1.0 / 3.0, 1.0];
-        x.at_least(zero).add(s.add(s).mul(polynomial(s.mul(s), p)))
+        s.add(s).mul(polynomial(s.mul(s), p))
+    }
+}
+
+/// ln x of normal numbers above 0.
+#[inline(always)]
+pub(crate) unsafe fn ln<V: Simd>(x: V) -> V {
+    // SAFETY: as the vector's methods say.
+    unsafe {
+        let (mantissa, n) = x.parts();
+        // ln 2 in two parts, the first of which has few digits, keeps the sum exact.
+        let rest = n.fused(V::splat(-2.121_944_4e-4), ln_beyond(mantissa.sub(V::splat(1.0))));
+        n.fused(V::splat(0.693_359_4), rest)
+    }
+}
+
+/// ln n! = ln Γ(n + 1), n from 0 on.
+#[inline(always)]
+pub(crate) unsafe fn ln_factorial<V: Simd>(n: V) -> V {
+    // SAFETY: as the vector's methods say.
+    unsafe {
+        let number = V::splat;
+        // Stirling's series is exact enough from 8 on: n! = (n + 8)! / (n+1)(n+2)…(n+8).
+        let few = number(16.0).sub(n);
+        let y = few.if_positive(n.add(number(8.0)), n);
+        let mut product = n.add(number(1.0));
+        for i in 2..=8 {
+            product = product.mul(n.add(number(i as f32)));
+        }
+        let below = few.if_positive(ln(product), number(0.0));
+        let turn = y.reciprocal();
+        let series = polynomial(turn.mul(turn), [1.0 / 1260.0, -1.0 / 360.0, 1.0 / 12.0]).mul(turn);
+        // ½ ln 2π.
+        let series = series.add(number(0.918_938_5));
+        y.add(number(0.5)).mul(ln(y)).sub(y).add(series).sub(below)
+    }
+}
+
+/// ln((e^ℓ − 1)/ℓ), the integral of e^ℓx over x from 0 to 1, and its derivative, the mean of x.
+#[inline(always)]
+pub(crate) unsafe fn ln_partition<V: Simd>(l: V) -> (V, V) {
+    // SAFETY: as the vector's methods say.
+    unsafe {
+        let number = V::splat;
+        let (zero, half, one) = (number(0.0), number(0.5), number(1.0));
+        let size = l.at_least(zero.sub(l));
+        // Where differences cancel: ℓ/2 + ℓ²/24 − ℓ⁴/2880 + ….
+        let (square, near) = (l.mul(l), l.at_least(number(-1.0)).at_most(one));
+        let near_square = near.mul(near);
+        let even = [-1.0 / 9_676_800.0, 1.0 / 181_440.0, -1.0 / 2880.0, 1.0 / 24.0];
+        let odd = [1.0 / 47_900_160.0, -1.0 / 1_209_600.0, 1.0 / 30_240.0, -1.0 / 720.0, 1.0 / 12.0];
+        let near_value = half.fused(near, polynomial(near_square, even).mul(near_square));
+        let near_mean = polynomial(near_square, odd).fused(near, half);
+        // Elsewhere max(ℓ, 0) + ln((1 − e^−|ℓ|)/|ℓ|), and for the mean 1/(1 − e^−|ℓ|) − 1/|ℓ| or what is left to 1.
+        let far = size.at_least(one).at_most(number(1e30));
+        let (turn, room) = (far.reciprocal(), one.sub(exp(zero.sub(far))));
+        let far_value = l.at_least(zero).add(ln(room.mul(turn)));
+        let upper = room.reciprocal().sub(turn);
+        let far_mean = l.if_positive(upper, one.sub(upper));
+        let is_far = square.sub(one);
+        (is_far.if_positive(far_value, near_value), is_far.if_positive(far_mean, near_mean))
     }
 }
 
@@ -163,16 +232,32 @@ mod tests {
     use super::*;
 
     unsafe fn each<V: Simd>(function: usize, values: &mut [f32]) {
+        unsafe fn value<V: Simd>(l: V) -> V {
+            // SAFETY: called by `dispatch!` only.
+            unsafe { ln_partition(l).0 }
+        }
+        unsafe fn mean<V: Simd>(l: V) -> V {
+            // SAFETY: called by `dispatch!` only.
+            unsafe { ln_partition(l).1 }
+        }
+        let all = [exp::<V>, tanh::<V>, sigmoid::<V>, softplus::<V>, value::<V>, mean::<V>, ln::<V>, ln_factorial::<V>];
         for values in values.chunks_mut(V::LANES) {
             // SAFETY: called by `dispatch!` only.
-            unsafe {
-                let x = V::get(values);
-                [exp::<V>, tanh::<V>, sigmoid::<V>, softplus::<V>][function](x).put(values);
-            }
+            unsafe { all[function](V::get(values)).put(values) }
         }
     }
 
     dispatch!(fn apply(function: usize, values: &mut [f32]) = each);
+
+    /// Fails unless the error at every argument is below `than`, or that share of a value beyond 1.
+    fn agrees(function: usize, arguments: &[f32], than: f64, exact: impl Fn(f64) -> f64) {
+        let mut found = arguments.to_vec();
+        apply(function, &mut found);
+        for (x, y) in arguments.iter().zip(found) {
+            let exact = exact(f64::from(*x));
+            assert!((f64::from(y) - exact).abs() < than * exact.abs().max(1.0), "{function} of {x}: {y} {exact}");
+        }
+    }
 
     fn off_by_less(than: f64, function: usize, exact: impl Fn(f64) -> f64, relative: bool) -> bool {
         let arguments: Vec<f32> = (-4000..=4000).map(|i| i as f32 * 0.005).collect();
@@ -194,12 +279,32 @@ mod tests {
     }
 
     #[test]
+    fn the_partition_of_the_continuous_bernoulli_agrees_with_f64() {
+        let arguments: Vec<f32> = (-8000..=8000).map(|i| i as f32 * 0.005).collect();
+        agrees(4, &arguments, 5e-7, |l| if l == 0.0 { 0.0 } else { (l.exp_m1() / l).ln() });
+        // Its own differences cancel in f64 too, near 0.
+        let mean = |l: f64| if l.abs() < 1e-3 { 0.5 + l / 12.0 } else { l.exp() / l.exp_m1() - 1.0 / l };
+        agrees(5, &arguments, 5e-7, mean);
+    }
+
+    #[test]
+    fn logarithms_agree_with_f64() {
+        let mantissas = [1.0f32, 1.2, 1.41, 1.42, 1.9];
+        let arguments: Vec<f32> = (-120..=120).flat_map(|e| mantissas.map(|m| m * 2f32.powi(e))).collect();
+        agrees(6, &arguments, 3e-7, f64::ln);
+        let counts: Vec<f32> = (0..3000).map(|n| n as f32).collect();
+        agrees(7, &counts, 1e-6, |n| (1..=n as u32).map(|i| f64::from(i).ln()).sum());
+        // Between whole numbers: Γ(3/2) = √π/2.
+        agrees(7, &[0.5], 1e-6, |_| (std::f64::consts::PI.sqrt() / 2.0).ln());
+    }
+
+    #[test]
     fn extreme_arguments_stay_finite_and_nan_stays_nan() {
-        for function in 0..4 {
+        for function in 0..6 {
             let mut values = [-1e30, -1e3, 1e3, 1e30, f32::INFINITY, f32::NAN];
             apply(function, &mut values);
-            // ln(1 + e^∞) alone has no finite value.
-            let finite = if function == 3 { 4 } else { 5 };
+            // ln(1 + e^∞) and its like alone have no finite value.
+            let finite = if matches!(function, 3 | 4) { 4 } else { 5 };
             assert!(values[..finite].iter().all(|v| v.is_finite()), "{function}: {values:?}");
             assert!(values[5].is_nan(), "{function}: {values:?}");
             assert!(function != 1 || values[..5].iter().all(|v| v.abs() <= 1.0));

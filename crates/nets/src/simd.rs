@@ -30,6 +30,8 @@ pub(crate) trait Simd: Copy {
     unsafe fn if_positive(self, yes: Self, no: Self) -> Self;
     /// 2ⁿ of 2²³·1.5 + n, whole n from −126 to 127.
     unsafe fn power_of_two(self) -> Self;
+    /// m and n of self = m·2ⁿ with m from √½ to √2, of normal numbers above 0.
+    unsafe fn parts(self) -> (Self, Self);
     unsafe fn sqrt(self) -> Self;
     /// 1/self to 2 ulp, of finite numbers.
     unsafe fn reciprocal(self) -> Self;
@@ -178,6 +180,13 @@ impl Simd for Plain {
     }
 
     #[inline(always)]
+    unsafe fn parts(self) -> (Self, Self) {
+        let exponent = self.0.map(|x| (x.to_bits() as i32).wrapping_sub(HALF_ROOT) >> 23);
+        let mantissa = |i: usize| f32::from_bits((self.0[i].to_bits() as i32).wrapping_sub(exponent[i] << 23) as u32);
+        (Self(std::array::from_fn(mantissa)), Self(exponent.map(|n| n as f32)))
+    }
+
+    #[inline(always)]
     unsafe fn sqrt(self) -> Self {
         Self(self.0.map(f32::sqrt))
     }
@@ -220,6 +229,9 @@ impl Simd for Plain {
 /// The half of an f32 that is a bf16.
 const UPPER: u32 = 0xffff_0000;
 
+/// Bits of √½: from its to those of √2 is one step of the exponent.
+const HALF_ROOT: i32 = 0x3f35_04f3;
+
 /// Bits of an f32 whose upper half is the nearest bf16.
 #[inline(always)]
 fn rounded(x: f32) -> u32 {
@@ -231,7 +243,7 @@ fn rounded(x: f32) -> u32 {
 pub(crate) mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{Simd, UPPER};
+    use super::{HALF_ROOT, Simd, UPPER};
 
     pub(crate) use std::arch::x86_64::{__m256, __m512};
 
@@ -298,6 +310,12 @@ pub(crate) mod x86 {
         power_of_two(x) -> Self = {
             let exponent = _mm512_add_epi32(_mm512_castps_si512(x), _mm512_set1_epi32(127));
             _mm512_castsi512_ps(_mm512_slli_epi32::<23>(exponent))
+        };
+        parts(x) -> (Self, Self) = {
+            let bits = _mm512_castps_si512(x);
+            let exponent = _mm512_srai_epi32::<23>(_mm512_sub_epi32(bits, _mm512_set1_epi32(HALF_ROOT)));
+            let mantissa = _mm512_sub_epi32(bits, _mm512_slli_epi32::<23>(exponent));
+            (_mm512_castsi512_ps(mantissa), _mm512_cvtepi32_ps(exponent))
         };
         sqrt(x) -> Self = _mm512_sqrt_ps(x);
         reciprocal(x) -> Self = {
@@ -369,6 +387,12 @@ pub(crate) mod x86 {
         power_of_two(x) -> Self = {
             let exponent = _mm256_add_epi32(_mm256_castps_si256(x), _mm256_set1_epi32(127));
             _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent))
+        };
+        parts(x) -> (Self, Self) = {
+            let bits = _mm256_castps_si256(x);
+            let exponent = _mm256_srai_epi32::<23>(_mm256_sub_epi32(bits, _mm256_set1_epi32(HALF_ROOT)));
+            let mantissa = _mm256_sub_epi32(bits, _mm256_slli_epi32::<23>(exponent));
+            (_mm256_castsi256_ps(mantissa), _mm256_cvtepi32_ps(exponent))
         };
         sqrt(x) -> Self = _mm256_sqrt_ps(x);
         reciprocal(x) -> Self = _mm256_div_ps(_mm256_set1_ps(1.0), x);

@@ -3,9 +3,7 @@
 use dfdx::prelude::{Axis, SumTo};
 use dfdx::tensor::{Tape, Tensor};
 use dfdx::tensor_ops::{TryAdd, TryMul, TrySub};
-use parsimon_nets::{Compute, Error, Matrix, Result, Scored};
-
-type Rows<D, T> = Tensor<(usize, usize), f32, D, T>;
+use parsimon_nets::{Compute, Error, Matrix, Result, Rows, Scored};
 
 fn device<E: std::fmt::Display>(error: E) -> Error {
     Error::Device(error.to_string())

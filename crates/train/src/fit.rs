@@ -246,8 +246,7 @@ fn epoch<D: Compute, M: Model<D>>(
             let learning_rate = state.adam.learning_rate;
             return Err(Error::NotFinite { loss, epoch: number, reconstruction, kl, learning_rate });
         }
-        let mut gradients = loss.backward();
-        state.adam.step(&mut state.model, &mut gradients)?;
+        state.adam.step(&mut state.model, loss.backward())?;
         if let Some(average) = &mut state.average {
             // At first the mean is of few steps, so that it forgets where they began.
             let steps = state.adam.steps as f32;

@@ -8,9 +8,7 @@ use dfdx::tensor_ops::{GatherTo, TryAdd, TryMul, TrySub};
 use super::{Convolution, Extent, GroupNorm, LEAST_VARIANCE, Pool, Pooling, Upsample, Window};
 use crate::dense::{add_row, shape};
 use crate::error::device;
-use crate::{Compute, Result};
-
-type Rows<D, T> = Tensor<(usize, usize), f32, D, T>;
+use crate::{Compute, Result, Rows};
 
 /// In each row, the numbers of these places, and zeros where there is none.
 fn gather<D: Compute, T: Tape<f32, D>>(x: Rows<D, T>, places: &[Option<usize>]) -> Result<Rows<D, T>> {

@@ -2,16 +2,14 @@
 
 use std::ops::Range;
 
-use dfdx::tensor::{Cpu, PutTape, SplitTape, Tape, Tensor};
+use dfdx::tensor::{Cpu, PutTape, SplitTape, Tape};
 use rayon::prelude::*;
 
 use super::{Convolution, Extent, GroupNorm, LEAST_VARIANCE, Pool, Pooling, Upsample, Window};
 use crate::activation::{keep_slopes, slopes};
 use crate::blocks::{Finish, Panels, Start, add_rows, add_transposed, chain, product};
 use crate::dense::shape;
-use crate::{Activation, Data, Matrix, Result, values};
-
-type Rows<T> = Tensor<(usize, usize), f32, Cpu, T>;
+use crate::{Activation, Data, Matrix, Result, Rows, values};
 
 /// Most pixels whose windows are gathered at once.
 const BLOCK: usize = 240;
@@ -71,7 +69,7 @@ pub(crate) fn fused_convolution<T: Tape<f32, Cpu>>(
     tensor: Option<Matrix<Cpu>>,
     mut tape: T,
     layer: &Convolution<Cpu>,
-) -> Result<Rows<T>> {
+) -> Result<Rows<Cpu, T>> {
     let &Convolution { input, output, window, activation, .. } = layer;
     let (rows, (numbers, channels)) = (x.shape().0, shape(&layer.weight));
     let panels = Panels::new(&values(&layer.weight), numbers, channels);
@@ -152,11 +150,11 @@ fn add(sum: &mut [f32], part: &[f32]) {
 /// An operation without parameters on rows: `forward` makes the values of an image from those of its input, `backward`
 /// adds to the gradient of its input, given that of its values, and its input.
 fn operation<T: Tape<f32, Cpu>>(
-    x: Rows<T>,
+    x: Rows<Cpu, T>,
     columns: usize,
     forward: impl Fn(&[f32], &mut [f32]) + Sync,
     backward: impl Fn(&[f32], &[f32], &mut [f32]) + Sync + 'static,
-) -> Result<Rows<T>> {
+) -> Result<Rows<Cpu, T>> {
     let (x, mut tape) = x.split_tape();
     let (rows, inputs) = shape(&x);
     let mut y = vec![0.0; rows * columns];
@@ -185,7 +183,7 @@ fn keep_largest(largest: &mut [f32], pixel: &[f32]) {
 }
 
 /// See [`Pool`].
-pub(crate) fn fused_pooling<T: Tape<f32, Cpu>>(x: Rows<T>, layer: &Pool) -> Result<Rows<T>> {
+pub(crate) fn fused_pooling<T: Tape<f32, Cpu>>(x: Rows<Cpu, T>, layer: &Pool) -> Result<Rows<Cpu, T>> {
     let &Pool { kind, input, output, window } = layer;
     let depth = input.channels;
     // Where the pixels of a window begin.
@@ -243,7 +241,7 @@ pub(crate) fn fused_pooling<T: Tape<f32, Cpu>>(x: Rows<T>, layer: &Pool) -> Resu
 }
 
 /// See [`Upsample`].
-pub(crate) fn fused_upsampling<T: Tape<f32, Cpu>>(x: Rows<T>, layer: &Upsample) -> Result<Rows<T>> {
+pub(crate) fn fused_upsampling<T: Tape<f32, Cpu>>(x: Rows<Cpu, T>, layer: &Upsample) -> Result<Rows<Cpu, T>> {
     let sources = layer.sources();
     let back = sources.clone();
     operation(
@@ -274,7 +272,7 @@ fn moments(x: &[f32], channels: usize, groups: usize) -> Vec<(f32, f32)> {
 }
 
 /// See [`GroupNorm`].
-pub(crate) fn fused_normalisation<T: Tape<f32, Cpu>>(x: Rows<T>, layer: &GroupNorm<Cpu>) -> Result<Rows<T>> {
+pub(crate) fn fused_normalisation<T: Tape<f32, Cpu>>(x: Rows<Cpu, T>, layer: &GroupNorm<Cpu>) -> Result<Rows<Cpu, T>> {
     let (x, mut tape) = x.split_tape();
     let &GroupNorm { activation, extent, groups, .. } = layer;
     let (channels, numbers, depth) = (extent.channels, extent.numbers(), extent.channels / groups);

@@ -5,11 +5,11 @@ mod fused;
 #[cfg(test)]
 mod tests;
 
-use dfdx::tensor::{Tape, Tensor};
+use dfdx::tensor::Tape;
 use rand::Rng;
 
 use crate::dense::{shape, uniform};
-use crate::{Activation, Compute, Data, Error, Matrix, Parameters, Result};
+use crate::{Activation, Compute, Data, Error, Matrix, Parameters, Result, Rows};
 
 pub(crate) use composed::{convolution, normalisation, pooling, upsampling};
 pub(crate) use fused::{fused_convolution, fused_normalisation, fused_pooling, fused_upsampling};
@@ -36,7 +36,7 @@ impl Extent {
         self.pixels() * self.channels
     }
 
-    fn check<D: Compute, T>(self, what: &str, x: &Tensor<(usize, usize), f32, D, T>) -> Result<()> {
+    fn check<D: Compute, T>(self, what: &str, x: &Rows<D, T>) -> Result<()> {
         self.check_shape(what, shape(x))
     }
 
@@ -146,10 +146,7 @@ impl<D: Compute> Convolution<D> {
     ///
     /// # Errors
     /// If x has images of another size, or the device fails.
-    pub fn forward<T: Tape<f32, D>>(
-        &self,
-        x: Tensor<(usize, usize), f32, D, T>,
-    ) -> Result<Tensor<(usize, usize), f32, D, T>> {
+    pub fn forward<T: Tape<f32, D>>(&self, x: Rows<D, T>) -> Result<Rows<D, T>> {
         self.input.check("a convolution", &x)?;
         D::convolution(x, self)
     }
@@ -158,7 +155,7 @@ impl<D: Compute> Convolution<D> {
     ///
     /// # Errors
     /// As [`Convolution::forward`].
-    pub fn forward_data<T: Tape<f32, D>>(&self, x: &Data<'_>) -> Result<Tensor<(usize, usize), f32, D, T>> {
+    pub fn forward_data<T: Tape<f32, D>>(&self, x: &Data<'_>) -> Result<Rows<D, T>> {
         self.input.check_shape("a convolution", x.shape())?;
         D::convolution_of_data(x, self)
     }
@@ -217,10 +214,7 @@ impl<D: Compute> GroupNorm<D> {
     ///
     /// # Errors
     /// If x has images of another size, or the device fails.
-    pub fn forward<T: Tape<f32, D>>(
-        &self,
-        x: Tensor<(usize, usize), f32, D, T>,
-    ) -> Result<Tensor<(usize, usize), f32, D, T>> {
+    pub fn forward<T: Tape<f32, D>>(&self, x: Rows<D, T>) -> Result<Rows<D, T>> {
         self.extent.check("a normalisation", &x)?;
         D::normalisation(x, self)
     }
@@ -279,10 +273,7 @@ impl Pool {
     ///
     /// # Errors
     /// If x has images of another size, or the device fails.
-    pub fn forward<D: Compute, T: Tape<f32, D>>(
-        &self,
-        x: Tensor<(usize, usize), f32, D, T>,
-    ) -> Result<Tensor<(usize, usize), f32, D, T>> {
+    pub fn forward<D: Compute, T: Tape<f32, D>>(&self, x: Rows<D, T>) -> Result<Rows<D, T>> {
         self.input.check("a pooling", &x)?;
         D::pooling(x, self)
     }
@@ -318,10 +309,7 @@ impl Upsample {
     ///
     /// # Errors
     /// If x has images of another size, or the device fails.
-    pub fn forward<D: Compute, T: Tape<f32, D>>(
-        &self,
-        x: Tensor<(usize, usize), f32, D, T>,
-    ) -> Result<Tensor<(usize, usize), f32, D, T>> {
+    pub fn forward<D: Compute, T: Tape<f32, D>>(&self, x: Rows<D, T>) -> Result<Rows<D, T>> {
         self.input.check("an up-sampling", &x)?;
         D::upsampling(x, self)
     }

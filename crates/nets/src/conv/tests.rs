@@ -1,13 +1,14 @@
 use dfdx::prelude::SumTo;
-use dfdx::tensor::{Cpu, OwnedTape, Tensor, Trace};
+use dfdx::tensor::{Cpu, OwnedTape, Trace};
 use dfdx::tensor_ops::{Backward, TryMul};
 use proptest::prelude::*;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
+use crate::oracle;
 
-type Taped = Tensor<(usize, usize), f32, Cpu, OwnedTape<f32, Cpu>>;
+type Taped = Rows<Cpu, OwnedTape<f32, Cpu>>;
 
 fn drawn(rows: usize, columns: usize, seed: u64) -> Matrix<Cpu> {
     uniform(&Cpu::default(), rows, columns, 1.0, &mut ChaCha8Rng::seed_from_u64(seed)).unwrap()
@@ -75,17 +76,73 @@ fn convolved(layer: &Convolution<Cpu>, x: &[f64], w: &[f64], b: &[f64], g: &[f32
                 }
             }
         }
-        let value = match layer.activation {
-            Activation::Tanh => sum.tanh(),
-            Activation::Softplus => sum.exp().ln_1p(),
-            Activation::Gelu => {
-                0.5 * sum * (1.0 + (std::f64::consts::FRAC_2_PI.sqrt() * (sum + 0.044715 * sum.powi(3))).tanh())
-            }
-            other => panic!("{other:?} is not tried"),
-        };
+        let value = oracle::activation(layer.activation, sum);
         total += f64::from(*g) * value;
     }
     total
+}
+
+/// Σ g·y of the definition of pooling, in f64; none where two values of a window nearly tie.
+fn pooled(layer: &Pool, x: &[f64], g: &[f32]) -> Option<f64> {
+    let (input, output, window) = (layer.input, layer.output, layer.window);
+    let (mut total, size) = (0.0, window.size.0 * window.size.1);
+    for (i, g) in g.iter().enumerate() {
+        let (row, number) = (i / output.numbers(), i % output.numbers());
+        let (pixel, channel) = (number / output.channels, number % output.channels);
+        let values = (0..size).filter_map(|p| {
+            let y = (pixel / output.width * window.stride.0 + p / window.size.1).checked_sub(window.padding.0)?;
+            let across = (pixel % output.width * window.stride.1 + p % window.size.1).checked_sub(window.padding.1)?;
+            let inside = y < input.height && across < input.width;
+            inside.then(|| x[row * input.numbers() + (y * input.width + across) * input.channels + channel])
+        });
+        let mut values: Vec<f64> = values.collect();
+        values.sort_by(|a, b| b.total_cmp(a));
+        if layer.kind == Pooling::Max && values.len() > 1 && values[0] - values[1] < 1e-3 {
+            return None;
+        }
+        total += f64::from(*g)
+            * match layer.kind {
+                Pooling::Max => values[0],
+                Pooling::Mean => values.iter().sum::<f64>() / size as f64,
+            };
+    }
+    Some(total)
+}
+
+/// Σ g·y of the definition of group normalisation, in f64.
+fn normalised(layer: &GroupNorm<Cpu>, x: &[f64], scale: &[f64], shift: &[f64], g: &[f32]) -> f64 {
+    let (channels, numbers) = (layer.extent.channels, layer.extent.numbers());
+    let depth = channels / layer.groups;
+    let mut total = 0.0;
+    for (x, g) in x.chunks_exact(numbers).zip(g.chunks_exact(numbers)) {
+        for group in 0..layer.groups {
+            let of_group: Vec<usize> = (0..numbers).filter(|i| i % channels / depth == group).collect();
+            let n = of_group.len() as f64;
+            let mean = of_group.iter().map(|i| x[*i]).sum::<f64>() / n;
+            let variance = of_group.iter().map(|i| (x[*i] - mean).powi(2)).sum::<f64>() / n;
+            for i in of_group {
+                let normal = (x[i] - mean) / (variance + f64::from(LEAST_VARIANCE)).sqrt();
+                let c = i % channels;
+                total += f64::from(g[i]) * oracle::activation(layer.activation, scale[c] * normal + shift[c]);
+            }
+        }
+    }
+    total
+}
+
+/// Fails unless a gradient is the slope of `at`, the value with an input moved by a step.
+fn is_slope(gradient: f32, at: impl Fn(f64) -> f64, what: &str) -> std::result::Result<(), TestCaseError> {
+    let slope = (at(1e-4) - at(-1e-4)) / 2e-4;
+    prop_assert!((f64::from(gradient) - slope).abs() < 1e-3 * (1.0 + slope.abs()), "{}: {} {}", what, gradient, slope);
+    Ok(())
+}
+
+fn moved(base: &[f64], index: usize, step: f64) -> Vec<f64> {
+    base.iter().enumerate().map(|(i, v)| if i == index { v + step } else { *v }).collect()
+}
+
+fn exact(m: &Matrix<Cpu>) -> Vec<f64> {
+    m.as_vec().into_iter().map(f64::from).collect()
 }
 
 proptest! {
@@ -106,41 +163,52 @@ proptest! {
         prop_assert_eq!(&of_data[2..], &fused[2..]);
 
         let g = drawn(rows, layer.output().numbers(), 99).as_vec();
-        let base: Vec<Vec<f64>> = inputs.iter().map(|m| m.as_vec().into_iter().map(f64::from).collect()).collect();
+        let base = inputs.map(exact);
         for which in 0..3 {
             let index = pick % base[which].len();
             let at = |step: f64| {
-                let mut moved = base.clone();
-                moved[which][index] += step;
-                convolved(&layer, &moved[0], &moved[1], &moved[2], &g)
+                let part = |i: usize| if i == which { moved(&base[i], index, step) } else { base[i].clone() };
+                convolved(&layer, &part(0), &part(1), &part(2), &g)
             };
-            let slope = (at(1e-4) - at(-1e-4)) / 2e-4;
-            let found = f64::from(fused[which + 1][index]);
-            prop_assert!((found - slope).abs() < 1e-3 * (1.0 + slope.abs()), "input {}: {} {}", which, found, slope);
+            is_slope(fused[which + 1][index], at, "convolution")?;
         }
     }
 
     #[test]
-    fn pooling_and_upsampling_agree_with_the_reference(
+    fn pooling_and_upsampling_agree_with_the_reference_and_with_central_differences(
         input in extents(), window in windows(), rows in 1usize..6, factor in (1usize..4, 1usize..4), seed: u64,
+        pick: usize,
     ) {
         let x = drawn(rows, input.numbers(), seed);
+        let (base, index) = (exact(&x), pick % (rows * input.numbers()));
         for kind in [Pooling::Max, Pooling::Mean] {
             let Ok(layer) = Pool::new(kind, input, window) else { continue };
             let fused = all(&[&x], layer.forward(x.leaky_trace()).unwrap());
             agree(&fused, &all(&[&x], pooling(x.leaky_trace(), &layer).unwrap()), "pooling")?;
+            let g = drawn(rows, layer.output().numbers(), 99).as_vec();
+            if pooled(&layer, &base, &g).is_some() {
+                let at = |step: f64| pooled(&layer, &moved(&base, index, step), &g).unwrap_or(f64::NAN);
+                is_slope(fused[1][index], at, "pooling")?;
+            }
         }
         let layer = Upsample::new(input, factor).unwrap();
         let fused = all(&[&x], layer.forward(x.leaky_trace()).unwrap());
         agree(&fused, &all(&[&x], upsampling(x.leaky_trace(), &layer).unwrap()), "up-sampling")?;
+        let (g, sources) = (drawn(rows, layer.output().numbers(), 99).as_vec(), layer.sources());
+        let at = |step: f64| {
+            let x = moved(&base, index, step);
+            let from = |i: usize| i / sources.len() * input.numbers() + sources[i % sources.len()];
+            g.iter().enumerate().map(|(i, g)| f64::from(*g) * x[from(i)]).sum()
+        };
+        is_slope(fused[1][index], at, "up-sampling")?;
         let back = Pool::new(Pooling::Mean, layer.output(), Window { size: factor, stride: factor, padding: (0, 0) });
         let returned = back.unwrap().forward(layer.forward(x.clone()).unwrap()).unwrap().as_vec();
         agree(&[returned], &[x.as_vec()], "the mean of repeated pixels")?;
     }
 
     #[test]
-    fn normalisation_agrees_with_the_reference(
-        input in extents(), depth in 1usize..4, rows in 1usize..6, activation in activations(), seed: u64,
+    fn normalisation_agrees_with_the_reference_and_with_central_differences(
+        input in extents(), depth in 1usize..4, rows in 1usize..6, activation in activations(), seed: u64, pick: usize,
     ) {
         let extent = Extent { channels: input.channels * depth, ..input };
         // A group of one number is its own mean, and its gradient nothing but rounding.
@@ -157,6 +225,15 @@ proptest! {
             for (a, b) in found.iter().zip(expected) {
                 prop_assert!((a - b).abs() < 1e-3 * largest, "part {}: {} {}", part, a, b);
             }
+        }
+        let (g, base) = (drawn(rows, extent.numbers(), 99).as_vec(), inputs.map(exact));
+        for which in 0..3 {
+            let index = pick % base[which].len();
+            let at = |step: f64| {
+                let part = |i: usize| if i == which { moved(&base[i], index, step) } else { base[i].clone() };
+                normalised(&layer, &part(0), &part(1), &part(2), &g)
+            };
+            is_slope(fused[which + 1][index], at, "normalisation")?;
         }
     }
 }

@@ -1,13 +1,11 @@
 use dfdx::prelude::{Axis, BroadcastTo, ReshapeTo, TryMatMul};
-use dfdx::tensor::{Tape, Tensor};
+use dfdx::tensor::Tape;
 use dfdx::tensor_ops::{TryAdd, TryMul, TrySub};
 
 use super::{POSE, SpatialDecoder};
 use crate::dense::{add_row, shape};
 use crate::error::device;
-use crate::{Compute, Matrix, Result};
-
-type Rows<D, T> = Tensor<(usize, usize), f32, D, T>;
+use crate::{Compute, Matrix, Result, Rows};
 
 /// The decoder's outputs (rows, pixels·channels) from the device's own operations, at all pixels or at those given for
 /// each row.

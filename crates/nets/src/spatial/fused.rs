@@ -1,7 +1,7 @@
 //! The spatial decoder block by block: coordinates → layers → likelihood → gradients without ever writing the
 //! activations of a whole batch to memory. A block is a few hundred pixels of one row, whose activations stay in L2.
 
-use dfdx::tensor::{Cpu, PutTape, SplitTape, Tape, Tensor, TensorFromVec};
+use dfdx::tensor::{Cpu, PutTape, SplitTape, Tape, TensorFromVec};
 use rayon::prelude::*;
 
 use super::paired::Paired;
@@ -11,7 +11,7 @@ use super::single::Single;
 use super::{POSE, SpatialDecoder};
 use crate::error::device;
 use crate::likelihood::{MAX_CHANNELS, score};
-use crate::{Likelihood, Matrix, Precision, Result, Scored, Target, values};
+use crate::{Likelihood, Matrix, Precision, Result, Rows, Scored, Target, values};
 
 /// The layers of a block: their buffers, and how they are computed.
 pub(super) trait Layers {
@@ -117,7 +117,7 @@ struct Host<'a> {
 /// Weighted log-likelihood with all gradients in one pass.
 pub(crate) fn fused_score<T: Tape<f32, Cpu>>(
     decoder: &SpatialDecoder<Cpu>,
-    placed: Tensor<(usize, usize), f32, Cpu, T>,
+    placed: Rows<Cpu, T>,
     target: &Target<'_, Cpu>,
 ) -> Result<Scored<Cpu, T>> {
     let (placed, mut tape) = placed.split_tape();

@@ -8,12 +8,12 @@ mod single;
 #[cfg(test)]
 mod tests;
 
-use dfdx::tensor::{Tape, Tensor};
+use dfdx::tensor::Tape;
 use rand::Rng;
 
 use crate::dense::{shape, uniform};
 use crate::likelihood::MAX_CHANNELS;
-use crate::{Activation, Compute, Dense, Error, Matrix, Parameters, Result, Scored, Target};
+use crate::{Activation, Compute, Dense, Error, Matrix, Parameters, Result, Rows, Scored, Target};
 
 pub(crate) use composed::composed;
 pub(crate) use fused::{fused_outputs, fused_score};
@@ -143,12 +143,9 @@ impl<D: Compute> SpatialDecoder<D> {
     /// at random is that of all.
     ///
     /// # Errors
-    /// If a shape does not fit, or the device fails.
-    pub fn score<T: Tape<f32, D>>(
-        &self,
-        placed: Tensor<(usize, usize), f32, D, T>,
-        target: &Target<'_, D>,
-    ) -> Result<Scored<D, T>> {
+    /// If a shape does not fit, a parameter of the likelihood is outside its range, or the device fails.
+    pub fn score<T: Tape<f32, D>>(&self, placed: Rows<D, T>, target: &Target<'_, D>) -> Result<Scored<D, T>> {
+        target.likelihood.check()?;
         let rows = self.check(shape(&placed))?;
         let (all, channels) = self.output_size();
         let pixels = target.pixels.map_or(all, |p| p.len() / rows);

@@ -6,6 +6,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
+use crate::oracle::{activation, kinked, log_p};
 use crate::{Data, Likelihood, Matrix, Precision, matrix};
 
 /// A decoder, placed latents and a target, all random.
@@ -42,7 +43,12 @@ fn settings() -> impl Strategy<Value = Setting> {
         Just(Activation::LeakyRelu),
         Just(Activation::Gelu)
     ];
-    let likelihood = prop_oneof![Just(Likelihood::Bernoulli), Just(Likelihood::Gaussian)];
+    let likelihood = prop_oneof![
+        Just(Likelihood::Bernoulli),
+        Just(Likelihood::ContinuousBernoulli),
+        Just(Likelihood::Gaussian),
+        (0.5f32..40.0).prop_map(Likelihood::Poisson)
+    ];
     let hidden = proptest::collection::vec(1usize..20, 1..4);
     let picked = proptest::option::of(1usize..40);
     let size = (1usize..19, 1usize..19, 1usize..4);
@@ -131,22 +137,12 @@ impl Case {
         let skips: Vec<_> = self.decoder.skips.iter().map(|_| (next().1, next().1)).collect();
         let ((channels, o), (_, o_bias)) = (next(), next());
         let log_sd = parts.next().map_or(vec![0.0; channels], |(_, v)| v);
-        let f = |a: Activation, x: f64| match a {
-            Activation::Identity => x,
-            Activation::Tanh => x.tanh(),
-            Activation::Relu => x.max(0.0),
-            Activation::LeakyRelu => x.max(0.01 * x),
-            Activation::Softplus => x.exp().ln_1p(),
-            Activation::Gelu => {
-                0.5 * x * (1.0 + (std::f64::consts::FRAC_2_PI.sqrt() * (x + 0.044715 * x.powi(3))).tanh())
-            }
-        };
         let layer = |a, h: &[f64], w: &[f64], b: &[f64]| -> Vec<f64> {
             let sum = |j: usize| h.iter().enumerate().map(|(i, h)| h * w[i * b.len() + j]).sum::<f64>() + b[j];
             if kinked(a) {
                 (0..b.len()).for_each(|j| nearest.set(nearest.get().min(sum(j).abs())));
             }
-            (0..b.len()).map(|j| f(a, sum(j))).collect()
+            (0..b.len()).map(|j| activation(a, sum(j))).collect()
         };
         let grid: Vec<f64> = self.decoder.grid.as_vec().into_iter().map(f64::from).collect();
         let data = self.data.values();
@@ -171,23 +167,13 @@ impl Case {
                 }
                 for (c, l) in layer(Activation::Identity, &h, &o, &o_bias).into_iter().enumerate() {
                     let v = f64::from(data[(row * in_row + at) * channels + c]);
-                    let log_p = match self.likelihood {
-                        Likelihood::Bernoulli => v * l - l.exp().ln_1p(),
-                        Likelihood::Gaussian => {
-                            let z = (v - l) / log_sd[c].exp();
-                            -0.5 * z * z - log_sd[c] - 0.5 * std::f64::consts::TAU.ln()
-                        }
-                    };
+                    let log_p = log_p(self.likelihood, l, v, log_sd[c]);
                     total += f64::from(self.weights[row]) * log_p;
                 }
             }
         }
         (total, nearest.get())
     }
-}
-
-fn kinked(activation: Activation) -> bool {
-    matches!(activation, Activation::Relu | Activation::LeakyRelu)
 }
 
 proptest! {
@@ -323,7 +309,9 @@ fn extreme_inputs_give_finite_numbers() {
     for activation in Activation::ALL {
         for (likelihood, precision) in [
             (Likelihood::Bernoulli, Precision::F32),
+            (Likelihood::ContinuousBernoulli, Precision::F32),
             (Likelihood::Gaussian, Precision::F32),
+            (Likelihood::Poisson(100.0), Precision::F32),
             (Likelihood::Bernoulli, Precision::Bf16),
         ] {
             let setting = Setting {
@@ -374,6 +362,18 @@ fn shapes_that_do_not_fit_are_rejected() {
         decoder.score::<NoneTape>(placed(6), &target).map(|s| s.rows.len())
     };
     assert!(score(&[1.0]).is_err());
+    for counts in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+        let target = Target {
+            data: &data,
+            pixels: None,
+            weights: &[1.0, 1.0],
+            likelihood: Likelihood::Poisson(counts),
+            log_sd: &log_sd,
+            precision: Precision::F32,
+        };
+        let message = decoder.score::<NoneTape>(placed(6), &target).map(|_| ()).unwrap_err().to_string();
+        assert!(message.contains("counts of the Poisson likelihood"), "{message}");
+    }
     assert_eq!(score(&[1.0, 1.0]).unwrap(), 2);
     let data = Data::new(vec![0.0; 6], 3).unwrap();
     assert!(Data::new(vec![0.0; 6], 4).is_err() && Data::new(vec![], 0).is_err());

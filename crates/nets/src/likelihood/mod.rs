@@ -1,126 +1,52 @@
-#![allow(unsafe_code, reason = "vector instructions")]
+mod kernels;
 
 use dfdx::prelude::{Axis, BroadcastTo, ReshapeTo, SumTo};
 use dfdx::tensor::{Cpu, PutTape, SplitTape, Tape, Tensor, TensorFromVec};
-use dfdx::tensor_ops::{TryAdd, TryMul, TrySub};
+use dfdx::tensor_ops::{ChooseFrom, TryAdd, TryLt, TryMul, TrySub};
 use rayon::prelude::*;
 
 use crate::activation::composed_softplus;
 use crate::dense::shape;
 use crate::error::device;
-use crate::maths;
-use crate::simd::Simd;
-use crate::{Compute, Data, Error, Matrix, Precision, Result, values};
+use crate::{Compute, Data, Error, Matrix, Precision, Result, Rows, values};
+
+pub(crate) use kernels::score;
+use kernels::{HALF_LN_TAU, MOST_LN_MEAN, means, poisson_constants};
 
 /// Distribution of a pixel's value x given the decoder's output ℓ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Likelihood {
     /// log p = x·ℓ − ln(1 + e^ℓ), the cross entropy of x from 0 to 1; the mean is 1/(1 + e^−ℓ). The default.
     #[default]
     Bernoulli,
+    /// log p = x·ℓ − ln((e^ℓ − 1)/ℓ), which is a density of x over 0 to 1; the mean is 1/(1 − e^−ℓ) − 1/ℓ.
+    ///
+    /// Reference: Loaiza-Ganem & Cunningham 2019, arXiv 1907.06845.
+    ContinuousBernoulli,
     /// log p = −(x − ℓ)²/2σ² − ln σ − ½ ln 2π; the mean is ℓ, σ is one number per channel.
     Gaussian,
+    /// log p = n ln μ − μ − ln n! of n = c·x counts, whose mean is μ = c·e^ℓ; c, above 0, tells how many counts a value of 1
+    /// stands for. ℓ is limited to 30.
+    Poisson(f32),
 }
-
-/// ½ ln 2π.
-const HALF_LN_TAU: f32 = 0.918_938_5;
 
 impl Likelihood {
     /// Turns decoder outputs into means, in place.
     pub fn mean(self, outputs: &mut [f32]) {
-        if self == Self::Bernoulli {
-            sigmoids(outputs);
-        }
+        means(self, outputs);
     }
 
-    /// Log-likelihood of pixels, channels fastest, and, in place of each output, its derivative. Returns Σ log p and
-    /// ∂Σ log p/∂ ln σ of each channel.
-    ///
-    /// # Safety
-    /// As [`Simd`] says.
-    #[inline(always)]
-    pub(crate) unsafe fn score<V: Simd>(
-        self,
-        outputs: &mut [f32],
-        target: &[f32],
-        log_sd: &[f32],
-    ) -> (f32, [f32; MAX_CHANNELS]) {
-        // SAFETY: as the caller vouches.
-        unsafe {
-            match self {
-                Self::Bernoulli => (bernoulli::<V>(outputs, target), [0.0; MAX_CHANNELS]),
-                Self::Gaussian => gaussian::<V>(outputs, target, log_sd),
+    /// Fails if a parameter is outside its range.
+    pub(crate) fn check(self) -> Result<()> {
+        match self {
+            Self::Poisson(counts) if !(counts.is_finite() && counts > 0.0) => {
+                let accepted = "finite numbers above 0";
+                Err(Error::Parameter { what: "counts of the Poisson likelihood", value: counts.to_string(), accepted })
             }
+            _ => Ok(()),
         }
     }
 }
-
-#[inline(always)]
-unsafe fn sigmoids_body<V: Simd>(values: &mut [f32]) {
-    for at in (0..values.len()).step_by(V::LANES) {
-        // SAFETY: called by `dispatch!` only.
-        unsafe { maths::sigmoid(V::get(&values[at..])).put(&mut values[at..]) }
-    }
-}
-
-maths::dispatch!(fn sigmoids(values: &mut [f32]) = sigmoids_body);
-
-#[inline(always)]
-unsafe fn bernoulli<V: Simd>(outputs: &mut [f32], target: &[f32]) -> f32 {
-    // SAFETY: as the caller vouches.
-    unsafe {
-        let (mut total, mut rest) = (V::splat(0.0), 0.0);
-        for at in (0..outputs.len()).step_by(V::LANES) {
-            let (o, x) = (V::get(&outputs[at..]), V::get(&target[at..]));
-            let log_p = x.mul(o).sub(maths::softplus(o));
-            if outputs.len() - at >= V::LANES {
-                total = total.add(log_p);
-            } else {
-                let mut last = [0.0; MAX_LANES];
-                log_p.put(&mut last[..outputs.len() - at]);
-                rest = last.iter().sum();
-            }
-            x.sub(maths::sigmoid(o)).put(&mut outputs[at..]);
-        }
-        total.sum() + rest
-    }
-}
-
-#[inline(always)]
-unsafe fn gaussian<V: Simd>(outputs: &mut [f32], target: &[f32], log_sd: &[f32]) -> (f32, [f32; MAX_CHANNELS]) {
-    let channels = log_sd.len().clamp(1, MAX_CHANNELS);
-    // The channels of the vectors repeat after as many vectors as there are channels.
-    let mut precision = [0.0; MAX_LANES * MAX_CHANNELS];
-    for (i, p) in precision.iter_mut().enumerate() {
-        *p = (-2.0 * log_sd.get(i % channels).copied().unwrap_or_default()).exp();
-    }
-    // SAFETY: as the caller vouches; `precision` and `sums` hold a vector for each channel.
-    unsafe {
-        let mut squares = [V::splat(0.0); MAX_CHANNELS];
-        for (i, at) in (0..outputs.len()).step_by(V::LANES).enumerate() {
-            let (o, x) = (V::get(&outputs[at..]), V::get(&target[at..]));
-            let residual = x.sub(o);
-            let scaled = residual.mul(V::get(&precision[i % channels * V::LANES..]));
-            squares[i % channels] = residual.fused(scaled, squares[i % channels]);
-            scaled.put(&mut outputs[at..]);
-        }
-        let mut sums = [0.0; MAX_LANES * MAX_CHANNELS];
-        for (i, square) in squares.iter().take(channels).enumerate() {
-            square.put(&mut sums[i * V::LANES..][..V::LANES]);
-        }
-        let pixels = (outputs.len() / channels) as f32;
-        let (mut total, mut by_log_sd) = (0.0, [0.0; MAX_CHANNELS]);
-        for (c, by) in by_log_sd.iter_mut().take(channels).enumerate() {
-            let square: f32 = sums[..channels * V::LANES].iter().skip(c).step_by(channels).sum();
-            total -= 0.5 * square + pixels * (log_sd.get(c).copied().unwrap_or_default() + HALF_LN_TAU);
-            *by = square - pixels;
-        }
-        (total, by_log_sd)
-    }
-}
-
-/// No vector has more numbers.
-const MAX_LANES: usize = 16;
 
 /// More channels than any detector has.
 pub(crate) const MAX_CHANNELS: usize = 16;
@@ -151,38 +77,26 @@ pub struct Target<'a, D: Compute> {
     pub precision: Precision,
 }
 
-#[inline(always)]
-unsafe fn score_body<V: Simd>(
-    likelihood: Likelihood,
-    outputs: &mut [f32],
-    target: &[f32],
-    log_sd: &[f32],
-) -> (f32, [f32; MAX_CHANNELS]) {
-    // SAFETY: called by `dispatch!` only.
-    unsafe { likelihood.score::<V>(outputs, target, log_sd) }
-}
-
-maths::dispatch!(
-    /// See [`Likelihood::score`].
-    pub(crate) fn score(
-        likelihood: Likelihood, outputs: &mut [f32], target: &[f32], log_sd: &[f32],
-    ) -> (f32, [f32; MAX_CHANNELS]) = score_body
-);
-
-/// Weighted log-likelihood of outputs (rows, pixels·channels), in one pass.
-pub(crate) fn fused<T: Tape<f32, Cpu>>(
-    outputs: Tensor<(usize, usize), f32, Cpu, T>,
-    target: &Target<'_, Cpu>,
-) -> Result<Scored<Cpu, T>> {
-    let (outputs, mut tape) = outputs.split_tape();
-    let ((rows, columns), log_sd) = (shape(&outputs), values(target.log_sd));
-    let (data, weights, channels) = (target.data.shape(), target.weights.len(), log_sd.len());
-    let fits = data == (rows, columns) && weights == rows && channels > 0 && columns.is_multiple_of(channels);
-    if !fits || channels > MAX_CHANNELS {
+impl<D: Compute> Target<'_, D> {
+    /// Fails unless it fits outputs of so many rows and columns.
+    pub(crate) fn check(&self, (rows, columns): (usize, usize)) -> Result<()> {
+        self.likelihood.check()?;
+        let (data, weights, channels) = (self.data.shape(), self.weights.len(), shape(self.log_sd).1);
+        let fits = data == (rows, columns) && weights == rows && columns.is_multiple_of(channels.max(1));
+        if fits && (1..=MAX_CHANNELS).contains(&channels) {
+            return Ok(());
+        }
         let found = vec![data.0, data.1, weights, channels];
         let expected = vec![rows, columns, rows, channels.clamp(1, MAX_CHANNELS)];
-        return Err(Error::Shape { what: "target (rows, columns), weights and ln σ".to_owned(), found, expected });
+        Err(Error::Shape { what: "target (rows, columns), weights and ln σ".to_owned(), found, expected })
     }
+}
+
+/// Weighted log-likelihood of outputs (rows, pixels·channels), in one pass.
+pub(crate) fn fused<T: Tape<f32, Cpu>>(outputs: Rows<Cpu, T>, target: &Target<'_, Cpu>) -> Result<Scored<Cpu, T>> {
+    target.check(shape(&outputs))?;
+    let (outputs, mut tape) = outputs.split_tape();
+    let ((_, columns), log_sd) = (shape(&outputs), values(target.log_sd));
     let mut slopes = values(&outputs);
     let work = slopes.par_chunks_mut(columns).zip(target.data.values().par_chunks(columns));
     let scores: Vec<(f32, [f32; MAX_CHANNELS])> =
@@ -191,7 +105,7 @@ pub(crate) fn fused<T: Tape<f32, Cpu>>(
     let sum: f64 = rows.iter().zip(target.weights).map(|(l, w)| f64::from(*l) * f64::from(*w)).sum();
     let total = outputs.device().try_tensor_from_vec(vec![sum as f32], ()).map_err(device)?;
     if T::OWNS_TAPE {
-        let mut by_log_sd = vec![0.0; channels];
+        let mut by_log_sd = vec![0.0; log_sd.len()];
         for ((_, by), weight) in scores.iter().zip(target.weights) {
             by_log_sd.iter_mut().zip(by).for_each(|(sum, by)| *sum += weight * by);
         }
@@ -213,15 +127,29 @@ pub(crate) fn fused<T: Tape<f32, Cpu>>(
 
 /// Weighted log-likelihood of outputs (rows, pixels·channels), from the device's own operations.
 pub(crate) fn composed<D: Compute, T: Tape<f32, D>>(
-    outputs: Tensor<(usize, usize), f32, D, T>,
+    outputs: Rows<D, T>,
     target: &Target<'_, D>,
 ) -> Result<Scored<D, T>> {
+    target.check(shape(&outputs))?;
     let (rows, columns) = shape(&outputs);
     let x = target.data.on(outputs.device())?.retaped::<T>();
     let log_p = match target.likelihood {
         Likelihood::Bernoulli => {
             let agreement = x.try_mul(outputs.retaped::<T>()).map_err(device)?;
             composed_softplus(outputs)?.try_negate().map_err(device)?.try_add(agreement).map_err(device)?
+        }
+        Likelihood::ContinuousBernoulli => {
+            let agreement = x.try_mul(outputs.retaped::<T>()).map_err(device)?;
+            composed_ln_partition(outputs)?.try_negate().map_err(device)?.try_add(agreement).map_err(device)?
+        }
+        Likelihood::Poisson(counts) => {
+            let l = outputs.try_clamp(f32::MIN, MOST_LN_MEAN).map_err(device)?;
+            let mean = l.retaped::<T>().try_exp().map_err(device)?.try_mul(counts).map_err(device)?;
+            let mut constants = target.data.values().to_vec();
+            poisson_constants(counts, &mut constants);
+            let constants = crate::matrix(l.device(), constants, rows, columns)?;
+            let n = x.try_mul(counts).map_err(device)?;
+            n.try_mul(l).map_err(device)?.try_sub(mean).map_err(device)?.try_add(constants).map_err(device)?
         }
         Likelihood::Gaussian => {
             let channels = shape(target.log_sd).1;
@@ -241,6 +169,27 @@ pub(crate) fn composed<D: Compute, T: Tape<f32, D>>(
     let weights = log_p.device().try_tensor_from_vec(target.weights.to_vec(), (rows,)).map_err(device)?;
     let total = log_p.try_mul(weights).map_err(device)?.try_sum::<(), _>().map_err(device)?;
     Ok(Scored { total, rows: rows_log_p })
+}
+
+/// ln((e^ℓ − 1)/ℓ), from the device's own operations: ℓ/2 + ℓ²/24 − ℓ⁴/2880 + … where |ℓ| < 1, since differences cancel there,
+/// and max(ℓ, 0) + ln(1 − e^−|ℓ|) − ln |ℓ| elsewhere.
+fn composed_ln_partition<D: Compute, T: Tape<f32, D>>(l: Rows<D, T>) -> Result<Rows<D, T>> {
+    let near = l.retaped::<T>().try_clamp(-1.0, 1.0).map_err(device)?;
+    let square = near.retaped::<T>().try_square().map_err(device)?;
+    let mut even = square.retaped::<T>().try_mul(-1.0 / 9_676_800.0).map_err(device)?;
+    for coefficient in [1.0 / 181_440.0, -1.0 / 2880.0] {
+        even = even.try_add(coefficient).map_err(device)?.try_mul(square.retaped::<T>()).map_err(device)?;
+    }
+    let even = even.try_add(1.0 / 24.0).map_err(device)?.try_mul(square).map_err(device)?;
+    let near = near.try_mul(0.5).map_err(device)?.try_add(even).map_err(device)?;
+    let size = l.retaped::<T>().try_abs().map_err(device)?;
+    let is_near = size.try_lt(1.0).map_err(device)?;
+    let size = size.try_clamp(1.0, f32::MAX).map_err(device)?;
+    let ln_size = size.retaped::<T>().try_ln().map_err(device)?;
+    let room = size.try_negate().map_err(device)?.try_exp().map_err(device)?.try_negate().map_err(device)?;
+    let room = room.try_add(1.0).map_err(device)?.try_ln().map_err(device)?.try_sub(ln_size).map_err(device)?;
+    let far = l.try_relu().map_err(device)?.try_add(room).map_err(device)?;
+    is_near.try_choose(near, far).map_err(device)
 }
 
 #[cfg(test)]
