@@ -39,7 +39,12 @@ pub fn params(args: &TrainingArgs, data: &Patches, noise: Noise, angle: f32) -> 
     };
     let noise = match args.likelihood {
         Some(LikelihoodArg::Counts) => Noise::Poisson(counts(data.scaling())?),
-        Some(LikelihoodArg::Known(noise)) => noise,
+        Some(LikelihoodArg::Known(noise)) => {
+            if let Noise::Poisson(_) = noise {
+                from_zero(data.scaling())?;
+            }
+            noise
+        }
         None => noise,
     };
     Ok(Params {
@@ -56,20 +61,29 @@ pub fn params(args: &TrainingArgs, data: &Patches, noise: Noise, angle: f32) -> 
     })
 }
 
-/// What 1 stands for in data that are counts from 0 on.
-fn counts(scaling: &Scaling) -> Result<f32> {
+/// What 1 stands for in data of one range from 0 on.
+fn from_zero(scaling: &Scaling) -> Result<f64> {
     let high = match scaling {
         Scaling::Global(ranges) => {
             let first = ranges.first().copied().unwrap_or(Range::UNIT);
-            (first.low == 0.0 && first.high > 1.0 && ranges.iter().all(|r| *r == first)).then_some(first.high)
+            (first.low == 0.0 && ranges.iter().all(|r| *r == first)).then_some(first.high)
         }
         Scaling::PerPatch(_) => None,
     };
-    let high = high.context(
-        "--likelihood poisson: the data do not say how many counts they hold, which takes values above 1 with one range from 0 \
-         for all patches and channels (`images_low` and `images_high` of an NPZ); give poisson=COUNTS, the counts of the \
-         largest value",
-    )?;
+    high.context(
+        "--likelihood poisson: no counts must be 0 in the data, with one range from 0 on for all patches and channels; say \
+         so with `images_low` and `images_high` in an NPZ",
+    )
+}
+
+/// What 1 stands for in data that are counts.
+fn counts(scaling: &Scaling) -> Result<f32> {
+    let high = from_zero(scaling)?;
+    ensure!(
+        high > 1.0,
+        "--likelihood poisson: the data go from 0 to {high}, which does not say how many counts they hold; give \
+         poisson=COUNTS, the counts of the largest value"
+    );
     Ok(high as f32)
 }
 
@@ -297,6 +311,19 @@ mod tests {
     fn read(earlier: &Earlier) -> String {
         assert!(!earlier.aside.exists(), "nothing is left aside");
         std::fs::read_to_string(earlier.checkpoint.join("of")).unwrap()
+    }
+
+    #[test]
+    fn counts_are_those_of_the_data() {
+        let scaling =
+            |ranges: &[(f64, f64)]| Scaling::Global(ranges.iter().map(|&(low, high)| Range { low, high }).collect());
+        assert_eq!(counts(&scaling(&[(0.0, 37.0), (0.0, 37.0)])).unwrap(), 37.0);
+        assert!(from_zero(&scaling(&[(0.0, 1.0)])).is_ok());
+        assert!(counts(&scaling(&[(0.0, 1.0)])).unwrap_err().to_string().contains("poisson=COUNTS"));
+        for wrong in [&[(3.0, 37.0)][..], &[(0.0, 37.0), (0.0, 30.0)]] {
+            assert!(from_zero(&scaling(wrong)).unwrap_err().to_string().contains("images_low"), "{wrong:?}");
+        }
+        assert!(from_zero(&Scaling::PerPatch(ndarray::Array2::from_elem((2, 1), Range::UNIT))).is_err());
     }
 
     #[test]

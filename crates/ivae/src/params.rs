@@ -62,6 +62,7 @@ pub enum Noise {
     /// Cross entropy; the decoder gives values in \[0,1\]. The default.
     Bernoulli,
     /// A density over \[0,1\], of which cross entropy is all but the normalisation.
+    #[serde(rename = "continuous-bernoulli")]
     ContinuousBernoulli,
     /// Gaussian of this σ in units of \[0,1\]; above 0.
     Gaussian(f32),

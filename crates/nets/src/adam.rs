@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use dfdx::tensor::Gradients;
-
 use rayon::prelude::*;
 
 use crate::buffer::Buffer;
@@ -45,27 +44,29 @@ impl Default for Adam {
 }
 
 impl Adam {
-    /// One step along the gradients, which it uses up; parameters without gradient stay.
+    /// One step along the gradients, which it uses up. A parameter without one has a gradient of 0.
     ///
     /// # Errors
     /// If the device fails.
     pub fn step<D: Compute>(&mut self, model: &mut dyn Parameters<D>, mut gradients: Gradients<f32, D>) -> Result<()> {
+        let (mut outcome, mut taken) = (Ok(()), Vec::new());
+        model.visit("", &mut |name, parameter| match D::take_gradient(parameter, &mut gradients) {
+            Ok(gradient) => taken.push((name, gradient, read(parameter))),
+            Err(error) => outcome = Err(error),
+        });
+        outcome?;
         self.steps += 1;
         let (b1, b2) = self.betas;
         let rate = self.learning_rate / (1.0 - b1.powi(self.steps));
         let spread = (1.0 - b2.powi(self.steps)).sqrt().recip();
         let constants = [b1, b2, rate, spread, self.epsilon];
-        let (mut outcome, mut parts) = (Ok(()), Vec::new());
-        model.visit("", &mut |name, parameter| {
+        let parts = taken.into_iter().map(|(name, gradient, weights)| {
             let mut moments = self.moments.remove(&name).unwrap_or_default();
-            let weights = read(parameter);
             moments.first.resize(weights.len(), 0.0);
             moments.second.resize(weights.len(), 0.0);
-            match D::take_gradient(parameter, &mut gradients) {
-                Ok(gradient) => parts.push(Part { name, weights, gradient, moments }),
-                Err(error) => outcome = Err(error),
-            }
+            Part { name, weights, gradient, moments }
         });
+        let mut parts: Vec<Part> = parts.collect();
         parts.par_iter_mut().for_each(|part| part.step(constants));
         let mut moved = BTreeMap::<String, Buffer>::new();
         for Part { name, weights, moments, .. } in parts {
@@ -77,7 +78,7 @@ impl Adam {
                 parameter.copy_from(weights);
             }
         });
-        outcome
+        Ok(())
     }
 }
 

@@ -8,25 +8,43 @@ use std::sync::{Mutex, PoisonError};
 pub(crate) struct Buffer(Vec<f32>);
 
 /// Rooms that nobody uses, by size.
-static FREE: Mutex<Free> = Mutex::new(Free { rooms: BTreeMap::new(), numbers: 0 });
-
+#[derive(Debug)]
 struct Free {
     rooms: BTreeMap<usize, Vec<Vec<f32>>>,
     numbers: usize,
 }
 
+static FREE: Mutex<Free> = Mutex::new(Free::NONE);
+
 /// Most numbers in rooms that nobody uses, 32 MiB.
 const MOST: usize = 1 << 23;
+
+impl Free {
+    const NONE: Self = Self { rooms: BTreeMap::new(), numbers: 0 };
+
+    fn take(&mut self, numbers: usize) -> Option<Vec<f32>> {
+        let room = self.rooms.get_mut(&numbers)?.pop()?;
+        self.numbers -= numbers;
+        Some(room)
+    }
+
+    /// Gives up all others when there are too many: the sizes that are asked for may have changed.
+    fn give(&mut self, room: Vec<f32>) {
+        if room.is_empty() || room.len() > MOST {
+            return;
+        }
+        if self.numbers + room.len() > MOST {
+            *self = Self::NONE;
+        }
+        self.numbers += room.len();
+        self.rooms.entry(room.len()).or_default().push(room);
+    }
+}
 
 impl Buffer {
     /// So many numbers, of any value: they must be set before they are read.
     pub(crate) fn stale(numbers: usize) -> Self {
-        let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = free.rooms.get_mut(&numbers).and_then(Vec::pop);
-        if found.is_some() {
-            free.numbers -= numbers;
-        }
-        drop(free);
+        let found = FREE.lock().unwrap_or_else(PoisonError::into_inner).take(numbers);
         let mut room = found.unwrap_or_else(|| vec![0.0; numbers]);
         if cfg!(debug_assertions) {
             // Who reads them all the same is found out.
@@ -38,12 +56,7 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let room = std::mem::take(&mut self.0);
-        let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
-        if !room.is_empty() && free.numbers + room.len() <= MOST {
-            free.numbers += room.len();
-            free.rooms.entry(room.len()).or_default().push(room);
-        }
+        FREE.lock().unwrap_or_else(PoisonError::into_inner).give(std::mem::take(&mut self.0));
     }
 }
 
@@ -67,15 +80,15 @@ mod tests {
 
     #[test]
     fn rooms_are_used_again_and_not_kept_without_bound() {
-        // A size that no other test asks for.
-        let numbers = 123_457;
-        let first = Buffer::stale(numbers);
-        let place = first.as_ptr();
-        assert_eq!(first.len(), numbers);
-        drop(first);
-        assert_eq!(Buffer::stale(numbers).as_ptr(), place);
-        drop(Buffer::stale(MOST + 1));
-        assert!(FREE.lock().unwrap().numbers <= MOST);
-        assert!(Buffer::stale(0).is_empty());
+        let mut free = Free::NONE;
+        free.give(vec![7.0; 5]);
+        free.give(Vec::new());
+        free.give(vec![0.0; MOST + 1]);
+        assert_eq!((free.numbers, free.take(4)), (5, None));
+        assert_eq!((free.take(5), free.take(5), free.numbers), (Some(vec![7.0; 5]), None, 0));
+        free.give(vec![0.0; 5]);
+        free.give(vec![0.0; MOST]);
+        assert_eq!((free.numbers, free.take(5)), (MOST, None), "what nobody asks for makes way");
+        assert_eq!(Buffer::stale(6).len(), 6);
     }
 }

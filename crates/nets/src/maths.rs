@@ -57,6 +57,7 @@ pub(crate) fn level() -> Level {
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx2")
                 && is_x86_feature_detected!("fma");
             if wide && !matches!(wish.as_str(), "avx2" | "portable") {
                 return Level::Avx512;

@@ -108,6 +108,10 @@ pub fn dense_score<D: Compute, T: Tape<f32, D>>(
 ) -> Result<Scored<D, T>> {
     let outputs = check(shape(&x).1, layers)?;
     target.check((shape(&x).0, outputs))?;
+    if target.pixels.is_some() {
+        let (what, value) = ("pixels of a dense decoder", "some".to_owned());
+        return Err(Error::Parameter { what, value, accepted: "all, which it cannot but decode" });
+    }
     D::dense_score(x, layers, target)
 }
 
@@ -115,10 +119,15 @@ pub fn dense_score<D: Compute, T: Tape<f32, D>>(
 fn check<D: Compute>(columns: usize, layers: &[Dense<D>]) -> Result<usize> {
     layers.iter().try_fold(columns, |columns, layer| {
         let (inputs, outputs) = shape(&layer.weight);
-        if columns == inputs {
-            return Ok(outputs);
+        if columns != inputs || inputs * outputs == 0 {
+            let what = "input of a dense layer".to_owned();
+            return Err(Error::Shape { what, found: vec![columns], expected: vec![inputs.max(1)] });
         }
-        Err(Error::Shape { what: "input of a dense layer".to_owned(), found: vec![columns], expected: vec![inputs] })
+        if shape(&layer.bias) != (1, outputs) {
+            let ((rows, columns), what) = (shape(&layer.bias), "bias of a dense layer".to_owned());
+            return Err(Error::Shape { what, found: vec![rows, columns], expected: vec![1, outputs] });
+        }
+        Ok(outputs)
     })
 }
 

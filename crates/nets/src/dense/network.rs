@@ -100,8 +100,15 @@ impl Block {
         }
     }
 
+    /// Brings a gradient of a layer's outputs before its activation.
+    fn chain(&self, network: &Network, layer: usize, delta: &mut [f32]) {
+        if let Finish::Chain(activation, kept) = self.before(network, layer) {
+            chain(activation, delta, kept);
+        }
+    }
+
     /// Gradients of the trunk, and what they add to those of the input if `by_input` has room for it, given those of the
-    /// heads.
+    /// heads before their activations.
     fn backward(&mut self, network: &Network, rows: usize, by_heads: Vec<Buffer>, by_input: &mut [f32]) {
         let trunk = network.trunk;
         let mut deltas: Vec<Buffer> = network.layers[..trunk].iter().map(|l| Buffer::stale(rows * l.outputs)).collect();
@@ -137,7 +144,11 @@ fn add_gradients(
     // Taken out, so that all can be worked on at once.
     let mut sums = Vec::with_capacity(layers.len());
     for layer in layers {
-        let mut take = |p: &Matrix<Cpu>| gradients.get_or_alloc_mut(p).map(|g| std::mem::take(&mut **g));
+        let mut take = |p: &Matrix<Cpu>| -> std::result::Result<Vec<f32>, CpuError> {
+            let taken = std::mem::take(&mut **gradients.get_or_alloc_mut(p)?);
+            // That of a layer used twice is gone already.
+            Ok(if taken.is_empty() { vec![0.0; shape(p).0 * shape(p).1] } else { taken })
+        };
         sums.push((take(&layer.weight)?, take(&layer.bias)?));
     }
     let mut work = Vec::new();
@@ -158,8 +169,14 @@ fn add_gradients(
         }
     });
     for (layer, (dw, db)) in layers.iter().zip(sums) {
-        **gradients.get_or_alloc_mut(&layer.weight)? = dw;
-        **gradients.get_or_alloc_mut(&layer.bias)? = db;
+        for (parameter, sum) in [(&layer.weight, dw), (&layer.bias, db)] {
+            let gradient = &mut **gradients.get_or_alloc_mut(parameter)?;
+            if gradient.is_empty() {
+                *gradient = sum;
+            } else {
+                gradient.iter_mut().zip(sum).for_each(|(g, s)| *g += s);
+            }
+        }
     }
     Ok(())
 }
@@ -219,9 +236,7 @@ pub(crate) fn fused_heads<T: Tape<f32, Cpu>, const N: usize>(
                     let outputs = network.layers[l].outputs;
                     let mut delta = Buffer::stale(of_block * outputs);
                     delta.copy_from_slice(&by[i * ROWS * outputs..][..of_block * outputs]);
-                    if let Finish::Chain(activation, kept) = block.before(&network, l) {
-                        chain(activation, &mut delta, kept);
-                    }
+                    block.chain(&network, l, &mut delta);
                     delta
                 };
                 let by_heads = (network.trunk..).zip(&by_heads).map(before).collect();
@@ -257,7 +272,8 @@ pub(crate) fn fused_score<T: Tape<f32, Cpu>>(
         .map(|(i, (x, by_input))| {
             let (first, rows) = (i * ROWS, x.len() / columns);
             let mut block = Block::forward(&network, x, rows, T::OWNS_TAPE);
-            let mut out = std::mem::replace(&mut block.outputs[network.trunk], Buffer::stale(0));
+            let mut out = Buffer::stale(rows * outputs);
+            out.copy_from_slice(&block.outputs[network.trunk]);
             let data = target.data.values()[first * outputs..].chunks_exact(outputs);
             let scored = out.chunks_exact_mut(outputs).zip(data).zip(&target.weights[first..]);
             let scored = scored.map(|((out, x), weight)| {
@@ -267,6 +283,7 @@ pub(crate) fn fused_score<T: Tape<f32, Cpu>>(
             });
             let scores = scored.collect();
             if T::OWNS_TAPE {
+                block.chain(&network, network.trunk, &mut out);
                 block.backward(&network, rows, vec![out], by_input);
             }
             (block, scores)

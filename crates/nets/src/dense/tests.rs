@@ -181,7 +181,7 @@ proptest! {
         layers.push(Dense {
             weight: drawn(inputs, outputs, -limit, limit, &mut case.rng),
             bias: drawn(1, outputs, -1.0, 1.0, &mut case.rng),
-            activation: Activation::Identity,
+            activation: if pick.is_multiple_of(2) { Activation::Identity } else { Activation::Softplus },
         });
         let rows = setting.rows;
         let data = Data::new(drawn(rows, outputs, 0.0, 1.0, &mut case.rng).as_vec(), outputs).unwrap();
@@ -200,6 +200,7 @@ proptest! {
         for (a, b) in found.rows.iter().zip(&expected.rows) {
             prop_assert!((a - b).abs() < 1e-4 * (1.0 + b.abs()), "log p {} {}", a, b);
         }
+        let log_p_found: f64 = found.rows.iter().zip(&weights).map(|(l, w)| f64::from(*l) * f64::from(*w)).sum();
         let gradients = read(found.total.backward(), &inputs);
         agree(&gradients, &read(expected.total.backward(), &inputs))?;
         for (which, gradient) in gradients.iter().enumerate() {
@@ -208,11 +209,11 @@ proptest! {
                 let numbers = case.numbers(&layers, which, index, step);
                 let sd = |c: usize| f64::from(log_sd.as_vec()[c]);
                 let sd = [0, 1].map(|c| sd(c) + if which + 1 == inputs.len() && index == c { step } else { 0.0 });
-                let mut total = 0.0;
+                let (mut total, mut nearest) = (0.0, f64::INFINITY);
                 for (row, x) in numbers[0].chunks_exact(shape(&case.x).1).enumerate() {
                     let mut h = x.to_vec();
                     for (l, layer) in layers.iter().enumerate() {
-                        h = one(layer.activation, &h, &numbers[1 + 2 * l..], &mut f64::INFINITY.clone());
+                        h = one(layer.activation, &h, &numbers[1 + 2 * l..], &mut nearest);
                     }
                     let data = &data.values()[row * outputs..];
                     let pixels = h.iter().zip(data).enumerate();
@@ -221,6 +222,8 @@ proptest! {
                 }
                 total
             };
+            let value = at(0.0);
+            prop_assert!((log_p_found - value).abs() < 1e-4 * (1.0 + value.abs()), "{} {}", log_p_found, value);
             let slope = (at(1e-5) - at(-1e-5)) / 2e-5;
             let largest = gradient.iter().fold(1.0f32, |m, v| m.max(v.abs()));
             let (found, allowed) = (f64::from(gradient[index]), 1e-3 * f64::from(largest));
@@ -243,6 +246,19 @@ fn results_do_not_depend_on_the_number_of_threads() {
 }
 
 #[test]
+fn a_layer_used_twice_has_both_gradients() {
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let layer = Dense::new(&Cpu::default(), 4, 4, Activation::Tanh, &mut rng).unwrap();
+    let (x, trunk) = (drawn(7, 4, -1.0, 1.0, &mut rng), [layer.clone(), layer.clone()]);
+    let of = |[first, second]: [Taped; 2]| {
+        let total = first.try_add(second).unwrap().try_sum::<(), _>().unwrap();
+        read(total.backward(), &[x.clone(), layer.weight.clone(), layer.bias.clone()])
+    };
+    let found = of(heads(Input::Rows(x.leaky_trace()), &trunk, [&layer, &layer]).unwrap());
+    agree(&found, &of(composed_heads(x.leaky_trace(), &trunk, [&layer, &layer]).unwrap())).unwrap();
+}
+
+#[test]
 fn widths_that_do_not_fit_are_refused() {
     let cpu = Cpu::default();
     let mut rng = ChaCha8Rng::seed_from_u64(0);
@@ -260,4 +276,10 @@ fn widths_that_do_not_fit_are_refused() {
     assert_eq!(dense_score(x(3), &trunk, &target(&[1.0, 1.0])).map(|s| s.rows.len()).unwrap(), 2);
     assert!(dense_score(x(4), &trunk, &target(&[1.0, 1.0])).is_err());
     assert!(dense_score(x(3), &trunk, &target(&[1.0])).is_err());
+    let some = Target { pixels: Some(&[0, 1]), ..target(&[1.0, 1.0]) };
+    assert!(dense_score(x(3), &trunk, &some).map(|s| s.rows).unwrap_err().to_string().contains("pixels"));
+    let lame = Dense { bias: matrix(&cpu, vec![0.0], 1, 1).unwrap(), ..trunk[0].clone() };
+    assert!(lame.forward(x(3)).unwrap_err().to_string().contains("bias of a dense layer"));
+    let empty = Dense::new(&cpu, 0, 2, Activation::Tanh, &mut ChaCha8Rng::seed_from_u64(0)).unwrap();
+    assert!(empty.forward(matrix(&cpu, vec![], 2, 0).unwrap()).is_err());
 }

@@ -11,7 +11,8 @@ const MAX_LANES: usize = 16;
 /// ½ ln 2π.
 pub(super) const HALF_LN_TAU: f32 = 0.918_938_5;
 
-/// Beyond it the mean of a Poisson count no longer grows, so that it stays finite.
+/// Beyond it the mean of a Poisson count no longer grows, so that it stays finite; the slope stays as it is there, and leads
+/// back.
 pub(super) const MOST_LN_MEAN: f32 = 30.0;
 
 /// Log-likelihood of pixels, channels fastest, and, in place of each output, its derivative. Returns Σ log p and

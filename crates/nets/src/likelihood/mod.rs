@@ -26,7 +26,7 @@ pub enum Likelihood {
     /// log p = −(x − ℓ)²/2σ² − ln σ − ½ ln 2π; the mean is ℓ, σ is one number per channel.
     Gaussian,
     /// log p = n ln μ − μ − ln n! of n = c·x counts, whose mean is μ = c·e^ℓ; c, above 0, tells how many counts a value of 1
-    /// stands for. ℓ is limited to 30.
+    /// stands for, and x is not below 0. ℓ is limited to 30.
     Poisson(f32),
 }
 
