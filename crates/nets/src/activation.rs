@@ -145,13 +145,6 @@ pub(crate) fn keep_slopes(activation: Activation, back: bool, values: usize) -> 
     vec![0.0; if back && activation.keeps_slope() { values } else { 0 }]
 }
 
-/// That room in parts for parallel work, empty ones if there is none.
-pub(crate) fn slopes(kept: &mut [f32], part: usize, parts: usize) -> Vec<&mut [f32]> {
-    let mut slices: Vec<&mut [f32]> = kept.chunks_mut(part.max(1)).collect();
-    slices.resize_with(parts, Default::default);
-    slices
-}
-
 /// tanh(√(2/π)(x + 0.044715x³)).
 #[inline(always)]
 unsafe fn gelu_turn<V: Simd>(x: V) -> V {

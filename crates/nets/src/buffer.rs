@@ -74,6 +74,13 @@ impl DerefMut for Buffer {
     }
 }
 
+/// A buffer in parts of one size for parallel work; if it is empty, so are they.
+pub(crate) fn parts(buffer: &mut [f32], size: usize, count: usize) -> Vec<&mut [f32]> {
+    let mut parts: Vec<&mut [f32]> = buffer.chunks_mut(size.max(1)).collect();
+    parts.resize_with(count, Default::default);
+    parts
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

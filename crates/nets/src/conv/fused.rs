@@ -6,8 +6,9 @@ use dfdx::tensor::{Cpu, PutTape, SplitTape, Tape};
 use rayon::prelude::*;
 
 use super::{Convolution, Extent, GroupNorm, LEAST_VARIANCE, Pool, Pooling, Upsample, Window};
-use crate::activation::{keep_slopes, slopes};
+use crate::activation::keep_slopes;
 use crate::blocks::{Finish, Panels, Start, add_rows, add_transposed, chain, product};
+use crate::buffer::parts;
 use crate::dense::shape;
 use crate::{Activation, Data, Matrix, Result, Rows, values};
 
@@ -76,8 +77,8 @@ pub(crate) fn fused_convolution<T: Tape<f32, Cpu>>(
     let bias = values(&layer.bias);
     let mut y = vec![0.0; rows * output.numbers()];
     let mut kept = keep_slopes(activation, T::OWNS_TAPE, y.len());
-    let parts = slopes(&mut kept, output.numbers(), rows);
-    let images = y.par_chunks_mut(output.numbers()).zip(x.values().par_chunks(input.numbers())).zip(parts);
+    let slopes = parts(&mut kept, output.numbers(), rows);
+    let images = y.par_chunks_mut(output.numbers()).zip(x.values().par_chunks(input.numbers())).zip(slopes);
     images.for_each_init(Vec::new, |windows: &mut Vec<f32>, ((y, x), slopes)| {
         for of in blocks(output.pixels()) {
             windows.resize(of.len() * numbers, 0.0);
@@ -96,12 +97,11 @@ pub(crate) fn fused_convolution<T: Tape<f32, Cpu>>(
             let by_input = tensor.is_some();
             let mut by_x = vec![0.0; if by_input { x.values().len() } else { 0 }];
             let size = rows.div_ceil(GROUPS).max(1);
-            let mut parts: Vec<&mut [f32]> = by_x.chunks_mut(size * input.numbers()).collect();
-            parts.resize_with(rows.div_ceil(size), Default::default);
+            let of_x = parts(&mut by_x, size * input.numbers(), rows.div_ceil(size));
             let transposed = Panels::transposed(&values(&layer.weight), numbers, channels);
             let work = x.values().par_chunks(size * input.numbers()).zip(delta.par_chunks(size * output.numbers()));
             let sums: Vec<(Vec<f32>, Vec<f32>)> = work
-                .zip(parts)
+                .zip(of_x)
                 .map(|((x, delta), by_x)| {
                     let (mut dw, mut db) = (vec![0.0; numbers * channels], vec![0.0; channels]);
                     let (mut windows, mut back) = (Vec::new(), Vec::new());
@@ -280,7 +280,7 @@ pub(crate) fn fused_normalisation<T: Tape<f32, Cpu>>(x: Rows<Cpu, T>, layer: &Gr
     let (scale, shift) = (values(&layer.scale), values(&layer.shift));
     let mut y = vec![0.0; data.len()];
     let mut kept = keep_slopes(activation, T::OWNS_TAPE, y.len());
-    let images = y.par_chunks_mut(numbers).zip(data.par_chunks(numbers)).zip(slopes(&mut kept, numbers, rows));
+    let images = y.par_chunks_mut(numbers).zip(data.par_chunks(numbers)).zip(parts(&mut kept, numbers, rows));
     let moments: Vec<Vec<(f32, f32)>> = images
         .map(|((y, x), slopes)| {
             let moments = moments(x, channels, groups);

@@ -1,15 +1,14 @@
 //! Dense layers one after the other, a block of rows at a time, so that numbers are still in the cache where they are used
 //! next.
 
-use dfdx::tensor::{Cpu, CpuError, Gradients, PutTape, SplitTape, Tape, TensorFromVec};
+use dfdx::tensor::{Cpu, CpuError, Gradients, PutTape, SplitTape, Tape};
 use rayon::prelude::*;
 
 use super::{Dense, Input, shape};
 use crate::blocks::{Finish, Panels, Start, add_rows, add_transposed, chain, product};
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, parts};
 use crate::compute::read;
-use crate::error::device;
-use crate::likelihood::{MAX_CHANNELS, score};
+use crate::likelihood::{Score, summed, weighed, weighted_score};
 use crate::{Activation, Data, Matrix, Result, Rows, Scored, Target, values};
 
 /// Rows of a block, and rows of weights whose gradients one task sums: whole tiles, and a number that does not depend on
@@ -181,11 +180,6 @@ fn add_gradients(
     Ok(())
 }
 
-/// Parts of a buffer for blocks, empty ones if it is empty.
-fn parts(buffer: &mut [f32], columns: usize, blocks: usize) -> Vec<&mut [f32]> {
-    crate::activation::slopes(buffer, ROWS * columns, blocks)
-}
-
 /// [`super::heads`], block by block.
 pub(crate) fn fused_heads<T: Tape<f32, Cpu>, const N: usize>(
     x: Input<'_, Cpu, T>,
@@ -229,7 +223,7 @@ pub(crate) fn fused_heads<T: Tape<f32, Cpu>, const N: usize>(
                 Some(x) => std::mem::take(&mut **gradients.get_or_alloc_mut(x)?),
                 None => Vec::new(),
             };
-            let room = parts(&mut by_input, columns, blocks.len());
+            let room = parts(&mut by_input, ROWS * columns, blocks.len());
             blocks.par_iter_mut().zip(room).enumerate().for_each(|(i, (block, by_input))| {
                 let of_block = rows.min((i + 1) * ROWS) - i * ROWS;
                 let before = |(l, by): (usize, &Vec<f32>)| {
@@ -260,14 +254,13 @@ pub(crate) fn fused_score<T: Tape<f32, Cpu>>(
     target: &Target<'_, Cpu>,
 ) -> Result<Scored<Cpu, T>> {
     let Some((last, trunk)) = layers.split_last() else { return crate::likelihood::fused(x, target) };
-    let (x, mut tape) = x.split_tape();
+    let (x, tape) = x.split_tape();
     let ((rows, columns), log_sd, input) = (shape(&x), values(target.log_sd), values(&x));
     let outputs = shape(&last.weight).1;
     let network = Network::new(trunk, &[last], T::OWNS_TAPE.then_some(0));
     let mut by_input = vec![0.0; if T::OWNS_TAPE { input.len() } else { 0 }];
     let blocks = rows.div_ceil(ROWS);
-    let work = input.par_chunks(ROWS * columns).zip(parts(&mut by_input, columns, blocks)).enumerate();
-    type Score = (f32, [f32; MAX_CHANNELS]);
+    let work = input.par_chunks(ROWS * columns).zip(parts(&mut by_input, ROWS * columns, blocks)).enumerate();
     let (mut blocks, scores): (Vec<Block>, Vec<Vec<Score>>) = work
         .map(|(i, (x, by_input))| {
             let (first, rows) = (i * ROWS, x.len() / columns);
@@ -276,11 +269,7 @@ pub(crate) fn fused_score<T: Tape<f32, Cpu>>(
             out.copy_from_slice(&block.outputs[network.trunk]);
             let data = target.data.values()[first * outputs..].chunks_exact(outputs);
             let scored = out.chunks_exact_mut(outputs).zip(data).zip(&target.weights[first..]);
-            let scored = scored.map(|((out, x), weight)| {
-                let score = score(target.likelihood, out, x, &log_sd);
-                out.iter_mut().for_each(|slope| *slope *= weight);
-                score
-            });
+            let scored = scored.map(|((out, x), weight)| weighted_score(target.likelihood, out, x, &log_sd, *weight));
             let scores = scored.collect();
             if T::OWNS_TAPE {
                 block.chain(&network, network.trunk, &mut out);
@@ -289,31 +278,12 @@ pub(crate) fn fused_score<T: Tape<f32, Cpu>>(
             (block, scores)
         })
         .unzip();
-    let scores = scores.concat();
-    let log_p: Vec<f32> = scores.iter().map(|s| s.0).collect();
-    let sum: f64 = log_p.iter().zip(target.weights).map(|(l, w)| f64::from(*l) * f64::from(*w)).sum();
-    let total = x.device().try_tensor_from_vec(vec![sum as f32], ()).map_err(device)?;
-    if T::OWNS_TAPE {
-        let mut by_log_sd = vec![0.0; log_sd.len()];
-        for ((_, by), weight) in scores.iter().zip(target.weights) {
-            by_log_sd.iter_mut().zip(by).for_each(|(sum, by)| *sum += weight * by);
-        }
-        let (out, log_sd, layers) = (total.clone(), target.log_sd.clone(), layers.to_vec());
-        tape.add_backward_op(move |gradients| {
-            gradients.get_or_alloc_mut(&out)?;
-            let by = gradients.get(&out).as_vec()[0];
-            let mut add = |parameter: &Matrix<Cpu>, part: &[f32]| {
-                let gradient = gradients.get_or_alloc_mut(parameter)?;
-                gradient.iter_mut().zip(part).for_each(|(g, p)| *g += by * p);
-                Ok(())
-            };
-            add(&x, &by_input)?;
-            add(&log_sd, &by_log_sd)?;
-            blocks.par_iter_mut().flat_map_iter(|block| &mut block.deltas).for_each(|delta| {
-                delta.iter_mut().for_each(|d| *d *= by);
-            });
-            add_gradients(&network, &layers, &input, &blocks, gradients)
+    let (log_p, by_log_sd) = summed(&scores.concat(), target);
+    let (by_inputs, layers) = ([(x, by_input), (target.log_sd.clone(), by_log_sd)], layers.to_vec());
+    weighed(log_p, target, tape, by_inputs, move |by, gradients| {
+        blocks.par_iter_mut().flat_map_iter(|block| &mut block.deltas).for_each(|delta| {
+            delta.iter_mut().for_each(|d| *d *= by);
         });
-    }
-    Ok(Scored { total: total.put_tape(tape), rows: log_p })
+        add_gradients(&network, &layers, &input, &blocks, gradients)
+    })
 }

@@ -237,11 +237,18 @@ fn results_do_not_depend_on_the_number_of_threads() {
     let setting =
         Setting { seed: 3, rows: 131, widths: vec![50, 40, 30], heads: [40, 3], activation: Activation::Gelu };
     let case = Case::new(&setting);
-    let run = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        let [first, second] = &case.heads;
-        pool.install(|| case.all(heads(Input::Rows(case.x.leaky_trace()), &case.trunk, [first, second]).unwrap()))
+    let data = Data::new(drawn(131, 40, 0.0, 1.0, &mut case.rng.clone()).as_vec(), 40).unwrap();
+    let (log_sd, weights) = (matrix(&Cpu::default(), vec![0.0], 1, 1).unwrap(), vec![1.0; 131]);
+    let (likelihood, precision) = (Likelihood::Gaussian, Precision::F32);
+    let target = Target { data: &data, pixels: None, weights: &weights, likelihood, log_sd: &log_sd, precision };
+    let [first, second] = &case.heads;
+    let layers: Vec<Dense<Cpu>> = case.trunk.iter().chain([first]).cloned().collect();
+    let both = || {
+        let found = case.all(heads(Input::Rows(case.x.leaky_trace()), &case.trunk, [first, second]).unwrap());
+        let scored = dense_score(case.x.leaky_trace(), &layers, &target).unwrap();
+        (found, scored.rows, read(scored.total.backward(), &case.inputs(&layers)))
     };
+    let run = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(both);
     assert_eq!(run(1), run(3));
 }
 

@@ -1,7 +1,7 @@
 mod kernels;
 
 use dfdx::prelude::{Axis, BroadcastTo, ReshapeTo, SumTo};
-use dfdx::tensor::{Cpu, PutTape, SplitTape, Tape, Tensor, TensorFromVec};
+use dfdx::tensor::{Cpu, CpuError, Gradients, PutTape, SplitTape, Tape, Tensor, TensorFromVec};
 use dfdx::tensor_ops::{ChooseFrom, TryAdd, TryLt, TryMul, TrySub};
 use rayon::prelude::*;
 
@@ -92,37 +92,60 @@ impl<D: Compute> Target<'_, D> {
     }
 }
 
-/// Weighted log-likelihood of outputs (rows, pixels·channels), in one pass.
-pub(crate) fn fused<T: Tape<f32, Cpu>>(outputs: Rows<Cpu, T>, target: &Target<'_, Cpu>) -> Result<Scored<Cpu, T>> {
-    target.check(shape(&outputs))?;
-    let (outputs, mut tape) = outputs.split_tape();
-    let ((_, columns), log_sd) = (shape(&outputs), values(target.log_sd));
-    let mut slopes = values(&outputs);
-    let work = slopes.par_chunks_mut(columns).zip(target.data.values().par_chunks(columns));
-    let scores: Vec<(f32, [f32; MAX_CHANNELS])> =
-        work.map(|(outputs, x)| score(target.likelihood, outputs, x, &log_sd)).collect();
-    let rows: Vec<f32> = scores.iter().map(|s| s.0).collect();
+/// log p of a row, and ∂ log p/∂ ln σ of each channel.
+pub(crate) type Score = (f32, [f32; MAX_CHANNELS]);
+
+/// log p of the rows, and the gradient of their weighted sum in ln σ.
+pub(crate) fn summed(scores: &[Score], target: &Target<'_, Cpu>) -> (Vec<f32>, Vec<f32>) {
+    let mut by_log_sd = vec![0.0; shape(target.log_sd).1];
+    for ((_, by), weight) in scores.iter().zip(target.weights) {
+        by_log_sd.iter_mut().zip(by).for_each(|(sum, by)| *sum += weight * by);
+    }
+    (scores.iter().map(|s| s.0).collect(), by_log_sd)
+}
+
+/// The weighted sum of log p of the rows, given its gradients in some inputs, and what adds those of the rest when its own is
+/// known.
+pub(crate) fn weighed<T: Tape<f32, Cpu>>(
+    rows: Vec<f32>,
+    target: &Target<'_, Cpu>,
+    mut tape: T,
+    by_inputs: [(Matrix<Cpu>, Vec<f32>); 2],
+    rest: impl FnOnce(f32, &mut Gradients<f32, Cpu>) -> std::result::Result<(), CpuError> + 'static,
+) -> Result<Scored<Cpu, T>> {
     let sum: f64 = rows.iter().zip(target.weights).map(|(l, w)| f64::from(*l) * f64::from(*w)).sum();
-    let total = outputs.device().try_tensor_from_vec(vec![sum as f32], ()).map_err(device)?;
+    let total = target.log_sd.device().try_tensor_from_vec(vec![sum as f32], ()).map_err(device)?;
     if T::OWNS_TAPE {
-        let mut by_log_sd = vec![0.0; log_sd.len()];
-        for ((_, by), weight) in scores.iter().zip(target.weights) {
-            by_log_sd.iter_mut().zip(by).for_each(|(sum, by)| *sum += weight * by);
-        }
-        let (out, log_sd, weights) = (total.clone(), target.log_sd.clone(), target.weights.to_vec());
+        let out = total.clone();
         tape.add_backward_op(move |gradients| {
             gradients.get_or_alloc_mut(&out)?;
             let by = gradients.get(&out).as_vec()[0];
-            let by_outputs = gradients.get_or_alloc_mut(&outputs)?.chunks_exact_mut(columns);
-            for ((by_outputs, slopes), weight) in by_outputs.zip(slopes.chunks_exact(columns)).zip(&weights) {
-                by_outputs.iter_mut().zip(slopes).for_each(|(g, slope)| *g += by * weight * slope);
+            for (input, part) in by_inputs {
+                gradients.get_or_alloc_mut(&input)?.iter_mut().zip(part).for_each(|(g, p)| *g += by * p);
             }
-            let by_noise = gradients.get_or_alloc_mut(&log_sd)?;
-            by_noise.iter_mut().zip(&by_log_sd).for_each(|(g, part)| *g += by * part);
-            Ok(())
+            rest(by, gradients)
         });
     }
     Ok(Scored { total: total.put_tape(tape), rows })
+}
+
+/// Weighted log-likelihood of outputs (rows, pixels·channels), in one pass.
+pub(crate) fn fused<T: Tape<f32, Cpu>>(outputs: Rows<Cpu, T>, target: &Target<'_, Cpu>) -> Result<Scored<Cpu, T>> {
+    target.check(shape(&outputs))?;
+    let (outputs, tape) = outputs.split_tape();
+    let (columns, log_sd, mut slopes) = (shape(&outputs).1, values(target.log_sd), values(&outputs));
+    let work = slopes.par_chunks_mut(columns).zip(target.data.values().par_chunks(columns)).zip(target.weights);
+    let scores: Vec<Score> =
+        work.map(|((out, x), weight)| weighted_score(target.likelihood, out, x, &log_sd, *weight)).collect();
+    let (rows, by_log_sd) = summed(&scores, target);
+    weighed(rows, target, tape, [(outputs, slopes), (target.log_sd.clone(), by_log_sd)], |_, _| Ok(()))
+}
+
+/// As [`score`], of a row whose slopes are to have a weight.
+pub(crate) fn weighted_score(likelihood: Likelihood, out: &mut [f32], x: &[f32], log_sd: &[f32], weight: f32) -> Score {
+    let score = score(likelihood, out, x, log_sd);
+    out.iter_mut().for_each(|slope| *slope *= weight);
+    score
 }
 
 /// Weighted log-likelihood of outputs (rows, pixels·channels), from the device's own operations.

@@ -1,7 +1,7 @@
 //! The spatial decoder block by block: coordinates → layers → likelihood → gradients without ever writing the
 //! activations of a whole batch to memory. A block is a few hundred pixels of one row, whose activations stay in L2.
 
-use dfdx::tensor::{Cpu, PutTape, SplitTape, Tape, TensorFromVec};
+use dfdx::tensor::{Cpu, SplitTape, Tape};
 use rayon::prelude::*;
 
 use super::paired::Paired;
@@ -9,8 +9,8 @@ use super::plan::{Plan, Scratch, Sums};
 use super::pose::Pose;
 use super::single::Single;
 use super::{POSE, SpatialDecoder};
-use crate::error::device;
-use crate::likelihood::{MAX_CHANNELS, score};
+use crate::buffer::parts;
+use crate::likelihood::{MAX_CHANNELS, score, weighed};
 use crate::{Likelihood, Matrix, Precision, Result, Rows, Scored, Target, values};
 
 /// The layers of a block: their buffers, and how they are computed.
@@ -61,8 +61,7 @@ fn pass<L: Layers>(plan: &Plan, placed: &[f32], target: &Host<'_>, gradients: bo
     let (size, block) = (group(rows, pixels), plan.even_block(pixels));
     let mut log_p = vec![0.0; rows];
     let mut by_placed = vec![0.0; if gradients { placed.len() } else { 0 }];
-    let mut by_rows: Vec<&mut [f32]> = by_placed.chunks_mut(size * width).collect();
-    by_rows.resize_with(rows.div_ceil(size), Default::default);
+    let by_rows = parts(&mut by_placed, size * width, rows.div_ceil(size));
     let work = log_p.par_chunks_mut(size).zip(by_rows).enumerate();
     let mut sums: Vec<Sums> = work
         .map(|(g, (log_p, by_placed))| {
@@ -120,7 +119,7 @@ pub(crate) fn fused_score<T: Tape<f32, Cpu>>(
     placed: Rows<Cpu, T>,
     target: &Target<'_, Cpu>,
 ) -> Result<Scored<Cpu, T>> {
-    let (placed, mut tape) = placed.split_tape();
+    let (placed, tape) = placed.split_tape();
     let plan = Plan::new(decoder, target.precision);
     let log_sd = values(target.log_sd);
     let &Target { pixels, weights, likelihood, .. } = target;
@@ -130,24 +129,9 @@ pub(crate) fn fused_score<T: Tape<f32, Cpu>>(
         Precision::Bf16 => pass::<Paired>,
     };
     let Pass { log_p, by_placed, sums } = pass(&plan, &values(&placed), &host, T::OWNS_TAPE);
-    let sum: f64 = log_p.iter().zip(target.weights).map(|(l, w)| f64::from(*l) * f64::from(*w)).sum();
-    let total = placed.device().try_tensor_from_vec(vec![sum as f32], ()).map_err(device)?;
-    if T::OWNS_TAPE {
-        let (decoder, out, log_sd) = (decoder.clone(), total.clone(), target.log_sd.clone());
-        tape.add_backward_op(move |gradients| {
-            gradients.get_or_alloc_mut(&out)?;
-            let by = gradients.get(&out).as_vec()[0];
-            let mut add = |parameter: &Matrix<Cpu>, part: &[f32]| {
-                let gradient = gradients.get_or_alloc_mut(parameter)?;
-                gradient.iter_mut().zip(part).for_each(|(g, p)| *g += by * p);
-                Ok(())
-            };
-            add(&placed, &by_placed)?;
-            add(&log_sd, &sums.log_sd)?;
-            sums.give(&decoder, by, gradients)
-        });
-    }
-    Ok(Scored { total: total.put_tape(tape), rows: log_p })
+    let by_inputs = [(placed, by_placed), (target.log_sd.clone(), sums.log_sd.clone())];
+    let decoder = decoder.clone();
+    weighed(log_p, target, tape, by_inputs, move |by, gradients| sums.give(&decoder, by, gradients))
 }
 
 /// Decoder outputs, row by row.
