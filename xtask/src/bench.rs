@@ -80,6 +80,9 @@ const CASES: [Case; 8] = [
 const RUNS: usize = 3;
 
 pub fn run(args: &BenchArgs) -> Result<()> {
+    if let Some(file) = &args.quality {
+        return crate::quality::run(args, file, &machine());
+    }
     let out = Output::new(&args.out)?;
     let cases = CASES.iter().filter(|c| args.only.as_ref().is_none_or(|word| c.name.contains(word.as_str())));
     let cases: Vec<&Case> = cases.collect();

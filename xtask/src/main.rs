@@ -9,6 +9,7 @@ mod dataset;
 mod demo;
 mod figures;
 mod output;
+mod quality;
 mod report;
 mod train;
 

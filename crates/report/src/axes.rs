@@ -14,6 +14,8 @@ pub(crate) struct Axes {
     pub area: [f64; 4],
     pub x: (f64, f64),
     pub y: (f64, f64),
+    /// Whether `x` is the power of ten of what the axis says.
+    pub decades: bool,
 }
 
 impl Axes {
@@ -36,10 +38,20 @@ impl Axes {
         [left + share(x, self.x) * w, top + (1.0 - share(y, self.y)) * h]
     }
 
+    /// Places and names of the ticks of the x axis.
+    fn x_ticks(&self) -> Vec<(f64, String)> {
+        if self.decades {
+            return ticks::decades(self.x.0, self.x.1);
+        }
+        let places = ticks::ticks(self.x.0, self.x.1, 7);
+        let names = ticks::labels(&places);
+        places.into_iter().zip(names).collect()
+    }
+
     /// The grid, to be drawn before the data.
     pub fn grid(&self, canvas: &mut Canvas) {
         let [left, top, w, h] = self.area;
-        for x in ticks::ticks(self.x.0, self.x.1, 7) {
+        for (x, _) in self.x_ticks() {
             let [px, _] = self.place([x, self.y.0]);
             canvas.line(&[[px, top], [px, top + h]], false, Pen::solid(1.5, GRID));
         }
@@ -54,9 +66,8 @@ impl Axes {
         let [left, top, w, h] = self.area;
         let pen = Pen::solid(2.0, INK);
         canvas.frame(self.area, pen);
-        let places = ticks::ticks(self.x.0, self.x.1, 7);
-        for (value, name) in places.iter().zip(ticks::labels(&places)) {
-            let [px, py] = self.place([*value, self.y.0]);
+        for (value, name) in self.x_ticks() {
+            let [px, py] = self.place([value, self.y.0]);
             canvas.line(&[[px, py], [px, py + 8.0]], false, pen);
             if numbers {
                 canvas.text(&name, [px, py + 14.0 + TICK.size / 2.0], Align::Middle, TICK)?;
@@ -89,7 +100,7 @@ mod tests {
 
     #[test]
     fn data_lie_where_the_axes_say() {
-        let axes = Axes { area: [100.0, 50.0, 200.0, 100.0], x: (0.0, 10.0), y: (-1.0, 1.0) };
+        let axes = Axes { area: [100.0, 50.0, 200.0, 100.0], x: (0.0, 10.0), y: (-1.0, 1.0), decades: false };
         assert_eq!(axes.place([0.0, -1.0]), [100.0, 150.0]);
         assert_eq!(axes.place([10.0, 1.0]), [300.0, 50.0]);
         let (low, high) = roomy([3.0, 3.0]);

@@ -92,12 +92,12 @@ pub fn learning_curve(curve: &LearningCurve<'_>, title: &str) -> Result<Figure> 
     let key = upper.width()?.max(lower.width()?);
     let body = high + gap + second + Axes::below("epoch") + MARGIN / 2.0;
     let (mut canvas, top) = sheet(title, left + wide + 26.0 + key + MARGIN, body)?;
-    let axes = Axes { area: [left, top, wide, high], x, y };
+    let axes = Axes { area: [left, top, wide, high], x, y, decades: false };
     panel(&mut canvas, &axes, epochs, &[(train, TRAIN, false), (test, TEST, false)])?;
     axes.draw(&mut canvas, if extra.is_empty() { "epoch" } else { "" }, label, extra.is_empty())?;
     upper.draw(&mut canvas, left + wide + 26.0, top)?;
     if !extra.is_empty() {
-        let axes = Axes { area: [left, top + high + gap, wide, second], x, y: more };
+        let axes = Axes { area: [left, top + high + gap, wide, second], x, y: more, decades: false };
         let lines: Vec<_> = extra.iter().enumerate().map(|(i, (_, v))| (*v, colour(i), i > 3)).collect();
         panel(&mut canvas, &axes, epochs, &lines)?;
         axes.draw(&mut canvas, "epoch", &unit, true)?;

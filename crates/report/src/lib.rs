@@ -10,6 +10,7 @@ mod error;
 mod figure;
 pub mod html;
 mod legend;
+mod lines;
 mod maps;
 mod scatter;
 mod text;
@@ -22,6 +23,7 @@ pub mod figures {
     pub use crate::bars::ScaleBar;
     pub use crate::curve::{LearningCurve, learning_curve};
     pub use crate::figure::side_by_side;
+    pub use crate::lines::{Line, Steps, lines};
     pub use crate::maps::{MapStyle, class_map, image, site_map};
     pub use crate::scatter::{Colour, scatter};
     pub use crate::tiles::{components, manifold, patches};

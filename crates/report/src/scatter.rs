@@ -51,7 +51,7 @@ pub fn scatter(x: &[f32], y: &[f32], colour: Colour<'_>, x_label: &str, y_label:
     check_finite(x_label, x.iter().copied())?;
     check_finite(y_label, y.iter().copied())?;
     let limits = |v: &[f32]| roomy(v.iter().map(|&v| f64::from(v)));
-    let mut axes = Axes { area: [0.0; 4], x: limits(x), y: limits(y) };
+    let mut axes = Axes { area: [0.0; 4], x: limits(x), y: limits(y), decades: false };
     let points: Vec<[f64; 2]> = x.iter().zip(y).map(|(&x, &y)| [x.into(), y.into()]).collect();
     let unit = |p: &[f64; 2]| [share(p[0], axes.x), share(p[1], axes.y)];
     let inside: Vec<[f64; 2]> = points.iter().map(unit).collect();

@@ -27,6 +27,16 @@ pub(crate) fn ticks(low: f64, high: f64, count: usize) -> Vec<f64> {
     vec![low, high]
 }
 
+/// Ticks of an axis of powers of ten from `low` to `high`, and the numbers they stand for: 1, 2 and 5 times the powers of
+/// ten, or the powers alone if there are many.
+pub(crate) fn decades(low: f64, high: f64) -> Vec<(f64, String)> {
+    let steps: &[f64] = if high - low > 4.0 { &[1.0] } else { &[1.0, 2.0, 5.0] };
+    let powers = low.floor() as i32..=high.ceil() as i32;
+    let numbers = powers.flat_map(|power| steps.iter().map(move |step| step * 10f64.powi(power)));
+    let name = |v: f64| if v < 1e5 { plain(v, (-v.log10().floor()).max(0.0) as usize) } else { scientific(v, 0) };
+    numbers.map(|v| (v.log10(), name(v))).filter(|(place, _)| (low..=high).contains(place)).collect()
+}
+
 /// The numbers as texts with as many digits as their spacing needs.
 pub(crate) fn labels(values: &[f64]) -> Vec<String> {
     let largest = values.iter().fold(0f64, |m, v| m.max(v.abs()));
@@ -120,6 +130,13 @@ mod tests {
         assert_eq!(labels(&[100_000.0, 150_000.0]), ["1×10⁵", "1.5×10⁵"]);
         assert_eq!(labels(&[0.25, 0.5]), ["0.25", "0.50"]);
         assert_eq!([short(0.0), short(-1.234), short(1234.6), short(2.5e-7)], ["0", "−1.23", "1235", "2.5×10⁻⁷"]);
+    }
+
+    #[test]
+    fn powers_of_ten_are_written_as_numbers() {
+        let names = |low, high| decades(low, high).into_iter().map(|t| t.1).collect::<Vec<_>>();
+        assert_eq!(names(-0.7, 1.4), ["0.2", "0.5", "1", "2", "5", "10", "20"]);
+        assert_eq!(names(1.0, 6.0), ["10", "100", "1000", "10000", "1×10⁵", "1×10⁶"]);
     }
 
     #[test]
