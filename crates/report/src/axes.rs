@@ -94,6 +94,23 @@ pub(crate) fn roomy(values: impl IntoIterator<Item = f64>) -> (f64, f64) {
     (low - room, high + room)
 }
 
+/// Limits of lines that fall, and whether their beginnings are off them: if they are so much worse that the rest would be a
+/// flat line, they run off the top. NaN is no value.
+pub(crate) fn settled(lines: &[&[f64]]) -> ((f64, f64), bool) {
+    let known =
+        |v: &&[f64], skipped: usize| -> Vec<f64> { v.iter().skip(skipped).copied().filter(|v| !v.is_nan()).collect() };
+    let all: Vec<f64> = lines.iter().flat_map(|v| known(v, 0)).collect();
+    let late: Vec<f64> = lines.iter().flat_map(|v| known(v, v.len() / 8)).collect();
+    let (low, high) = roomy(all.iter().copied());
+    let (late_low, late_high) = roomy(late.iter().copied());
+    if late.is_empty() || high - low <= 3.0 * (late_high - late_low) {
+        return ((low, high), false);
+    }
+    let least = all.iter().copied().fold(late_low, f64::min);
+    let room = late_high - least;
+    ((least - 0.04 * room, late_high + 0.6 * room), true)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,4 +1,4 @@
-use crate::axes::{Axes, roomy};
+use crate::axes::{Axes, roomy, settled};
 use crate::canvas::{Canvas, Pen};
 use crate::colour::CLASS_COLOURS;
 use crate::error::{check_finite, check_length};
@@ -55,20 +55,7 @@ pub fn learning_curve(curve: &LearningCurve<'_>, title: &str) -> Result<Figure> 
     if known.is_empty() {
         return Err(Error::Empty { what: "list of losses" });
     }
-    let settled = |values: &[f64]| values.iter().skip(epochs.len() / 8).copied().filter(|v| !v.is_nan()).collect();
-    let late: Vec<f64> = [train, test].into_iter().flat_map(|v| -> Vec<f64> { settled(v) }).collect();
-    let (low, high) = roomy(known.iter().copied());
-    let (late_low, late_high) = roomy(late.iter().copied());
-    let cut = !late.is_empty() && high - low > 5.0 * (late_high - late_low);
-    let y = if cut {
-        {
-            let least = known.iter().copied().fold(late_low, f64::min);
-            let room = late_high - least;
-            (least - 0.04 * room, late_high + 0.6 * room)
-        }
-    } else {
-        (low, high)
-    };
+    let (y, cut) = settled(&[train, test]);
 
     let colour = |i: usize| CLASS_COLOURS[[2, 3, 1, 4][i % 4]];
     let upper = Legend {

@@ -1,4 +1,4 @@
-use crate::axes::{Axes, roomy};
+use crate::axes::{Axes, roomy, settled};
 use crate::canvas::{Canvas, Pen};
 use crate::colour::CLASS_COLOURS;
 use crate::error::check_finite;
@@ -24,7 +24,7 @@ pub enum Steps {
     Logarithmic,
 }
 
-/// Lines in one pair of axes, with a legend beside it.
+/// Lines in one pair of axes, with a legend beside it. Beginnings so high that the rest would be flat run off the top.
 ///
 /// # Errors
 /// If there is no line, one has no point, or a value is not finite or, on a logarithmic axis, not above 0.
@@ -52,7 +52,9 @@ pub fn lines(lines: &[Line<'_>], steps: Steps, x_label: &str, y_label: &str, tit
     let entry = |name: &&str| Entry { mark: Mark::Line(pen(name).colour, pen(name).dashed), text: (*name).into() };
     let legend = Legend { entries: names.iter().map(entry).collect() };
 
-    let (x, y) = (roomy(of(0)), roomy(of(1)));
+    let heights: Vec<Vec<f64>> = placed.iter().map(|l| l.iter().map(|p| p[1]).collect()).collect();
+    let (y, cut) = settled(&heights.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let x = roomy(of(0));
     let left = (MARGIN + Axes::left(y, y_label)?).round();
     let (wide, high) = (SIDE, 0.6 * SIDE);
     let (mut canvas, top) = sheet(
@@ -74,7 +76,8 @@ pub fn lines(lines: &[Line<'_>], steps: Steps, x_label: &str, y_label: &str, tit
     canvas.place(&plot.picture(), left as i64, top as i64);
     axes.draw(&mut canvas, x_label, y_label, true)?;
     legend.draw(&mut canvas, left + wide + 26.0, top)?;
-    let caption = format!("{y_label} against {x_label}.");
+    let off = if cut { " The first points are off the scale." } else { "" };
+    let caption = format!("{y_label} against {x_label}.{off}");
     Ok(Figure { name: "lines".into(), title: title.into(), caption, image: canvas.picture() })
 }
 
