@@ -83,6 +83,9 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     if let Some(file) = &args.quality {
         return crate::quality::run(args, file, &machine());
     }
+    if let Some(python) = &args.peer_python {
+        check_peer(python, "torch")?;
+    }
     let out = Output::new(&args.out)?;
     let cases = CASES.iter().filter(|c| args.only.as_ref().is_none_or(|word| c.name.contains(word.as_str())));
     let cases: Vec<&Case> = cases.collect();
@@ -137,6 +140,15 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     out.write("bench.csv", csv.as_bytes())?;
     out.write("bench.md", table.as_bytes())?;
     println!("wrote {}", out.path("bench.md").display());
+    Ok(())
+}
+
+/// Fails unless a Python can import these modules.
+pub fn check_peer(python: &Path, modules: &str) -> Result<()> {
+    let output = Command::new(python).args(["-c", &format!("import {modules}")]).output();
+    let output = output.with_context(|| format!("{} cannot be run", python.display()))?;
+    let wrong = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{}: {}", python.display(), wrong.lines().last().unwrap_or("fails"));
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use parsimon_train::Bar;
 
 use crate::args::{self, BenchArgs, Cli, TrainArgs};
 use crate::output::Output;
-use crate::{STOP, train};
+use crate::{STOP, bench, train};
 
 /// What is trained: its name and its options.
 const WAYS: [(&str, &[&str]); 2] = [("parsimon", &[]), ("parsimon --exact", &["--exact"])];
@@ -34,6 +34,9 @@ pub fn run(args: &BenchArgs, file: &Path, machine: &str) -> Result<()> {
     let out = Output::new(&args.out)?;
     let dataset = parsimon_io::read_dataset(file)?;
     let data = dataset.images.with_context(|| format!("{}: holds no images", file.display()))?;
+    if let Some(python) = &args.peer_python {
+        bench::check_peer(python, "numpy, torch, pyroved")?;
+    }
     let mut curves = Vec::new();
     for (name, options) in WAYS {
         for seed in 0..SEEDS {
@@ -47,7 +50,7 @@ pub fn run(args: &BenchArgs, file: &Path, machine: &str) -> Result<()> {
     out.write("quality.md", table(&curves, file, machine)?.as_bytes())?;
     let drawn: Vec<Line<'_>> = curves.iter().map(|c| Line { name: c.name, points: c.points.clone() }).collect();
     let label = "−ELBO of patches held out (nats)";
-    let figure = lines(&drawn, Steps::Logarithmic, "training time (s)", label, "How soon how good")?;
+    let figure = lines(&drawn, Steps::Logarithmic, "training time (s)", label, "How good after how long")?;
     out.write("quality.png", &figure.png()?)?;
     println!("wrote {} and {}", out.path("quality.md").display(), out.path("quality.png").display());
     Ok(())
@@ -112,17 +115,19 @@ fn csv(curves: &[Curve]) -> Result<String> {
 fn table(curves: &[Curve], file: &Path, machine: &str) -> Result<String> {
     let last = |c: &Curve| c.points.last().copied().unwrap_or([f64::NAN; 2]);
     let goal = curves.iter().find(|c| c.name == PEER).map(last);
-    let mut text = format!(
-        "# Held-out −ELBO in nats\n\n{}, {machine}.\n\n| | seed | at the end | after s | as good as {PEER} after s | \
-         times as fast |\n|---|---|---|---|---|---|\n",
-        file.file_name().unwrap_or_default().to_string_lossy()
-    );
+    let file = file.file_name().unwrap_or_default().to_string_lossy();
+    let mut text =
+        format!("# Held-out −ELBO in nats\n\n{file}, {machine}; seconds of training, without evaluation.\n\n");
+    let beside = |with: &str| if goal.is_some() { with.to_owned() } else { String::new() };
+    let more = beside(&format!(" as good as {PEER} after s | times as fast |"));
+    writeln!(text, "| | seed | at the end | after s |{more}\n|---|---|---|---|{}", beside("---|---|"))?;
     for curve in curves {
         let [seconds, loss] = last(curve);
         let soon =
             goal.and_then(|[spent, goal]| curve.points.iter().find(|p| p[1] <= goal).map(|p| (p[0], spent / p[0])));
         let (then, ratio) = soon.map_or(Default::default(), |(s, r)| (format!("{s:.1}"), format!("{r:.1}")));
-        writeln!(text, "| {} | {} | {loss:.2} | {seconds:.1} | {then} | {ratio} |", curve.name, curve.seed)?;
+        let more = beside(&format!(" {then} | {ratio} |"));
+        writeln!(text, "| {} | {} | {loss:.2} | {seconds:.1} |{more}", curve.name, curve.seed)?;
     }
     Ok(text)
 }
@@ -142,7 +147,9 @@ mod tests {
         let text = table(&curves, Path::new("data/cards3.npz"), "a machine").unwrap();
         assert!(text.contains("| fast | 0 | 95.00 | 3.0 | 2.0 | 50.0 |"), "{text}");
         assert!(text.contains("| poor | 0 | 99.00 | 1.0 |  |  |"), "{text}");
-        assert!(text.contains("cards3.npz, a machine."), "{text}");
+        assert!(text.contains("cards3.npz, a machine;"), "{text}");
+        let alone = table(&curves[..2], Path::new("cards3.npz"), "a machine").unwrap();
+        assert!(alone.contains("| fast | 0 | 95.00 | 3.0 |\n"), "{alone}");
         assert!(csv(&curves).unwrap().contains("fast,0,2,2,89\n"));
     }
 }

@@ -27,7 +27,7 @@ impl Arrays {
 
     fn read(path: &Path, reader: impl Read + Seek, length: usize) -> Result<Self> {
         let fail = |reason: String| Error::format(path, "NPZ", reason);
-        let mut archive = ZipArchive::new(reader).map_err(|e| fail(e.to_string()))?;
+        let mut archive = ZipArchive::new(reader).map_err(|e| fail(format!("{e}; is the file whole?")))?;
         let mut arrays: Vec<(String, Stored)> = Vec::new();
         let mut claimed = 0_u64;
         for index in 0..archive.len() {

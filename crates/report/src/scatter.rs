@@ -77,6 +77,10 @@ pub fn scatter(x: &[f32], y: &[f32], colour: Colour<'_>, x_label: &str, y_label:
     if matches!(colour, Colour::Density) {
         caption.push_str(", coloured by the density of points (logarithmic, relative to the densest).");
     } else {
+        match colour {
+            Colour::Value { label, .. } => caption.push_str(&format!(", coloured by {label}")),
+            _ => caption.push_str(", coloured by class"),
+        }
         let mut sorted = dense.clone();
         sorted.sort_by(f64::total_cmp);
         for (outside, width) in [(0.5, 2.4), (0.1, 1.6)] {
