@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use dfdx::tensor::Cpu;
 use parsimon_core::{Embedding, Patches};
-use parsimon_ivae::{Ivae, Noise, Params, train};
+use parsimon_ivae::{Inference, Ivae, Noise, Params, Prior, train};
 use parsimon_nets::{Activation, Parameters, weights};
 use parsimon_train::{Fitted, Options, evaluate, load_checkpoint, save_checkpoint};
 
@@ -28,6 +28,12 @@ fn settings() -> Vec<Params> {
         }
     }
     let base = Params { hidden: vec![24, 16], ..Params::new((10, 10, 1)) };
+    let free = Prior { angle: f32::INFINITY, ..Prior::default() };
+    let turning = Params { inference: Inference::Views(8), prior: free, ..base.clone() };
+    all.push(turning.clone());
+    all.push(Params { invariances: "r,t,s".parse().unwrap(), ..turning.clone() });
+    let square = Prior { symmetry: 4, ..free };
+    all.push(Params { size: (10, 10, 2), inference: Inference::Views(4), prior: square, ..turning });
     all.push(Params { skip: true, activation: Activation::Gelu, ..base.clone() });
     all.push(Params { convolutions: vec![6, 8, 8], ..base.clone() });
     all.push(Params { convolutions: vec![6], invariances: "none".parse().unwrap(), ..base });
@@ -47,7 +53,8 @@ fn fit(params: &Params, options: &Options) -> Fitted<Ivae<Cpu>> {
 }
 
 fn named(params: &Params) -> String {
-    format!("invariances {}, {:?}, {} channels", params.invariances, params.noise, params.size.2)
+    let Params { invariances, noise, inference, size, .. } = params;
+    format!("invariances {invariances}, {noise:?}, {inference:?}, {} channels", size.2)
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn the_whole_objective_has_the_gradient_of_its_value() {
             let invariances = invariances.parse().unwrap();
             let params = Params { invariances, noise, beta: 1.7, hidden: vec![9, 6], ..base };
             let data = objects(ROWS.len(), 7, channels, Spread { angle: 0.5, shift: 0.1, scale: 0.1 }, 3).patches;
-            let mut rng = ChaCha8Rng::seed_from_u64(1);
+            let mut rng = ChaCha8Rng::seed_from_u64(2);
             let model = Ivae::new(&Cpu::default(), &params, &mut rng).unwrap();
             let gradient = gradient(&model, &data);
             let mut random = gradient.clone();

@@ -4,14 +4,14 @@ use std::ops::ControlFlow;
 
 use dfdx::tensor::Cpu;
 use ndarray::{Array1, Array4};
-use parsimon_ivae::{Noise, Params, Prior, train};
+use parsimon_ivae::{Inference, Noise, Params, Prior, train};
 use parsimon_metrics::circular_correlation;
 use parsimon_train::Options;
 
 use crate::objects::{Objects, Spread, objects};
 
 fn fit(data: &Objects, invariances: &str) -> parsimon_ivae::Ivae<Cpu> {
-    let prior = Prior { angle: 0.8, shift: 0.2, scale: 0.2 };
+    let prior = Prior { angle: 0.8, shift: 0.2, scale: 0.2, ..Prior::default() };
     let base = Params::new(data.patches.shape());
     let params = Params {
         invariances: invariances.parse().unwrap(),
@@ -58,6 +58,64 @@ fn size_is_found() {
     let embedding = fit(&data, "s").embedding(&data.patches).unwrap();
     let r = correlation(&data.scale, &embedding.get("scale").unwrap().mean);
     assert!(r > 0.97, "{r}");
+}
+
+/// A model of objects that turn freely.
+fn turning(data: &Objects) -> parsimon_ivae::Ivae<Cpu> {
+    let base = Params::new(data.patches.shape());
+    let params = Params {
+        latent: 1,
+        hidden: vec![48, 48],
+        prior: Prior { angle: f32::INFINITY, shift: 0.2, ..Prior::default() },
+        inference: Inference::Views(8),
+        noise: Noise::Gaussian(0.1),
+        ..base
+    };
+    let options = Options { epochs: 40, batch: 40, learning_rate: 3e-3, ..Options::default() };
+    let go = |_: &parsimon_train::Progress<'_, _>| ControlFlow::Continue(());
+    train(&Cpu::default(), &params, &data.patches, &options, None, go).unwrap().state.model
+}
+
+#[test]
+fn views_find_any_angle_and_the_shifts_with_it() {
+    let data = objects(400, 14, 1, Spread { angle: std::f64::consts::PI, shift: 0.15, ..Spread::default() }, 5);
+    let model = turning(&data);
+    let embedding = model.embedding(&data.patches).unwrap();
+    let angle = &embedding.get("angle").unwrap().mean;
+    let score = circular_correlation(data.angle.view(), angle.view(), None, |_| 1).unwrap();
+    assert!(score.mean > 0.98 && score.classes[0].sign > 0.0, "{score:?}");
+    // The decoder chooses which point of the object its shifts are those of; it turns with the object.
+    let found = |name: &str| embedding.get(name).unwrap().mean.mapv(f64::from);
+    let (off_x, off_y) = (found("dx") - &data.dx, found("dy") - &data.dy);
+    let (cos, sin) = (data.angle.mapv(f64::cos), data.angle.mapv(f64::sin));
+    let point_x = (&cos * &off_x - &sin * &off_y).mean().unwrap();
+    let point_y = (&sin * &off_x + &cos * &off_y).mean().unwrap();
+    let (at_x, at_y) = (&cos * point_x + &sin * point_y, &cos * point_y - &sin * point_x);
+    for (name, truth, point) in [("dx", &data.dx, at_x), ("dy", &data.dy, at_y)] {
+        let r = correlation(truth, &(found(name) - point).mapv(|v| v as f32));
+        assert!(r > 0.97, "{name}: {r}");
+    }
+}
+
+#[test]
+fn a_quarter_turn_of_the_patch_turns_the_pose_and_leaves_the_content() {
+    let data = objects(200, 13, 1, Spread { angle: std::f64::consts::PI, shift: 0.15, ..Spread::default() }, 6);
+    let model = turning(&data);
+    let images = data.patches.images();
+    // Counter-clockwise on the screen.
+    let turned = Array4::from_shape_fn(images.dim(), |(n, y, x, c)| images[(n, x, 12 - y, c)]);
+    let turned = parsimon_core::Patches::new(turned, parsimon_core::Scaling::unit(1)).unwrap();
+    let (before, after) = (model.embedding(&data.patches).unwrap(), model.embedding(&turned).unwrap());
+    let column = |e: &parsimon_core::Embedding, name: &str| e.get(name).unwrap().mean.clone();
+    for (name, was) in [("z1", column(&before, "z1")), ("dx", column(&before, "dy")), ("dy", -column(&before, "dx"))] {
+        let worst = (&column(&after, name) - &was).fold(0.0f32, |m, d| m.max(d.abs()));
+        assert!(worst < 1e-3, "{name}: {worst}");
+    }
+    let quarter = std::f32::consts::FRAC_PI_2;
+    for (a, b) in column(&after, "angle").iter().zip(&column(&before, "angle")) {
+        let off = (a - b - quarter).sin().hypot((a - b - quarter).cos() - 1.0);
+        assert!(off < 1e-3, "{a} {b}");
+    }
 }
 
 #[test]

@@ -74,8 +74,19 @@ pub struct TrainingArgs {
     /// Weight of the divergence; 1 is the ELBO itself
     #[arg(long, default_value_t = 1.0)]
     pub beta: f32,
-    /// Prior width of the angle, in rad [default: 1 in train, 0.1 in analyze, where a crystal turns little]
-    #[arg(long)]
+    /// How the encoder finds the pose: plain reads it off the patch, which is often trapped at a wrong angle where objects
+    /// turn freely; views weighs several turned views of the patch, for r without convolutions
+    #[arg(long, value_enum, default_value_t = InferenceArg::Plain)]
+    pub inference: InferenceArg,
+    /// Number of views
+    #[arg(long, default_value_t = 16)]
+    pub views: usize,
+    /// Turns by so many equal parts of a full one leave every object as it was, such as 4 for square lattices; with views
+    #[arg(long, default_value_t = 1)]
+    pub symmetry: usize,
+    /// Prior width of the angle, in rad, or uniform [default: uniform with views, else 1 in train and 0.1 in analyze, where
+    /// a crystal turns little]
+    #[arg(long, value_name = "RAD", value_parser = prior_angle)]
     pub prior_angle: Option<f32>,
     /// Prior width of either shift, in half-widths of the patch [default: 0.1]
     #[arg(long)]
@@ -119,6 +130,21 @@ pub struct TrainingArgs {
     /// Numbers of the decoder's large products while it trains; bf16 is faster where the CPU has AVX512-BF16
     #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
     pub precision: PrecisionArg,
+}
+
+/// A width, or infinity for `uniform`.
+fn prior_angle(text: &str) -> Result<f32, String> {
+    let wrong = || format!("`{text}` is neither a width in rad nor `uniform`");
+    if text == "uniform" { Ok(f32::INFINITY) } else { text.parse().map_err(|_| wrong()) }
+}
+
+/// Ways to find the pose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum InferenceArg {
+    /// At one look.
+    Plain,
+    /// From several views.
+    Views,
 }
 
 /// Non-linearities.

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use parsimon_core::Image;
-use parsimon_ivae::Params;
+use parsimon_ivae::{Inference, Params};
 use parsimon_report::Figure;
 use parsimon_report::html::{Report, Section, Table};
 use parsimon_train::Options;
@@ -66,8 +66,8 @@ fn key_numbers(analysis: &Analysis) -> Vec<(String, String)> {
     let mut numbers = vec![(analysis.detection.sites.len().to_string(), "sites".to_owned())];
     let spacing = analysis.detection.used.lattice.map(|l| l.spacing);
     numbers.extend(spacing.map(|px| match lengths(&analysis.image) {
-        Some((_, nm)) => (format!("{:.3} nm", px * nm), "shortest repeat distance".to_owned()),
-        None => (format!("{px:.1} px"), "shortest repeat distance".to_owned()),
+        Some((_, nm)) => (format!("{:.3} nm", px * nm), "nearest-neighbour spacing".to_owned()),
+        None => (format!("{px:.1} px"), "nearest-neighbour spacing".to_owned()),
     }));
     numbers.push((format!("{w} × {w} px", w = analysis.cut.window), "patch".to_owned()));
     let fitted = &analysis.trained.fitted;
@@ -106,7 +106,8 @@ pub fn uncalibrated(image: &Image) -> String {
 fn parameters(analysis: &Analysis) -> Vec<(String, String)> {
     let used = &analysis.detection.used;
     let params = analysis.trained.fitted.state.model.params();
-    let Params { size, invariances, latent, convolutions, hidden, activation, skip, noise, beta, prior } = params;
+    let Params { size, invariances, latent, convolutions, hidden, activation, skip, noise, beta, prior, inference } =
+        params;
     let Options { epochs, batch, learning_rate, pixels, precision, holdout, patience, starts, .. } =
         &analysis.trained.options;
     let stored = if analysis.image.metadata.stored_as.is_empty() { "–" } else { &analysis.image.metadata.stored_as };
@@ -131,9 +132,16 @@ fn parameters(analysis: &Analysis) -> Vec<(String, String)> {
             "prior widths",
             format!("angle {} rad, shift {} half-widths, ln scale {}", prior.angle, prior.shift, prior.scale),
         ),
+        (
+            "pose",
+            match inference {
+                Inference::Plain => "read off the patch".into(),
+                Inference::Views(count) => format!("from {count} views, symmetry {}", prior.symmetry),
+            },
+        ),
         ("epochs, batch, learning rate", format!("{epochs}, {batch}, {learning_rate}")),
         ("pixels of a step", format!("{:.0} %, {precision:?}", 100.0 * pixels)),
-        ("held out", format!("{holdout} of the rows, the last ones")),
+        ("held out", format!("{holdout} of the sites, the last ones, which lie lowest in the image")),
         ("patience", patience.map_or("none".into(), |p| p.to_string())),
         ("starts", starts.to_string()),
     ];

@@ -4,11 +4,11 @@ use std::sync::atomic::Ordering;
 use anyhow::{Context, Result, ensure};
 use dfdx::tensor::Cpu;
 use parsimon_core::{Patches, Range, Scaling};
-use parsimon_ivae::{Config, Ivae, Noise, Params, Prior, load_config};
+use parsimon_ivae::{Config, Inference, Ivae, Noise, Params, Prior, load_config};
 use parsimon_nets::Precision;
 use parsimon_train::{Bar, Fitted, Options, State, load_checkpoint, save_checkpoint, write_history};
 
-use crate::args::{LikelihoodArg, ModelArg, PrecisionArg, TrainArgs, TrainingArgs};
+use crate::args::{InferenceArg, LikelihoodArg, ModelArg, PrecisionArg, TrainArgs, TrainingArgs};
 use crate::figures;
 use crate::output::Output;
 use crate::{FINISHES, STOP};
@@ -32,8 +32,13 @@ pub struct Trained {
 /// likelihood and of the angle's prior width.
 pub fn params(args: &TrainingArgs, data: &Patches, noise: Noise, angle: f32) -> Result<Params> {
     let base = Prior::default();
+    let (inference, angle) = match args.inference {
+        InferenceArg::Plain => (Inference::Plain, angle),
+        InferenceArg::Views => (Inference::Views(args.views), f32::INFINITY),
+    };
     let prior = Prior {
         angle: args.prior_angle.unwrap_or(angle),
+        symmetry: args.symmetry,
         shift: args.prior_shift.unwrap_or(base.shift),
         scale: args.prior_scale.unwrap_or(base.scale),
     };
@@ -58,6 +63,7 @@ pub fn params(args: &TrainingArgs, data: &Patches, noise: Noise, angle: f32) -> 
         noise,
         beta: args.beta,
         prior,
+        inference,
     })
 }
 
@@ -71,8 +77,8 @@ fn from_zero(scaling: &Scaling) -> Result<f64> {
         Scaling::PerPatch(_) => None,
     };
     high.context(
-        "--likelihood poisson: no counts must be 0 in the data, with one range from 0 on for all patches and channels; say \
-         so with `images_low` and `images_high` in an NPZ",
+        "--likelihood poisson needs data in which 0 stands for no counts: one range from 0 on for all patches and channels, \
+         which an NPZ may give as `images_low` and `images_high`",
     )
 }
 
@@ -98,7 +104,9 @@ const RATE: (f32, f32) = (2e-3, 1e-3);
 pub fn options(args: &TrainingArgs, rows: usize, epochs: usize, batch: usize, starts: usize) -> Options {
     let base = Options::default();
     let trained = rows - (rows as f64 * args.holdout.clamp(0.0, 1.0)) as usize;
-    let (epochs, starts) = (args.epochs.unwrap_or(epochs), args.starts.unwrap_or(starts));
+    let epochs = args.epochs.unwrap_or(epochs);
+    // One epoch leaves none after the choice among several starts.
+    let starts = args.starts.unwrap_or(if epochs == 1 { 1 } else { starts });
     let some = !args.exact && args.pixels < 1.0 && !args.invariances.none();
     let usual = if some { BATCH.0 } else { BATCH.1 };
     let batch = args.batch.unwrap_or(usual.min(batch).min(trained.div_ceil(10)).max(1));
@@ -228,20 +236,22 @@ fn resumed(device: &Cpu, config: &Config, run: &Output) -> Result<State<Ivae<Cpu
     let then = load_config(&checkpoint).with_context(|| format!("{folder}: nothing to resume"))?;
     let Config { training: now, .. } = config;
     ensure!(now.patience.is_none(), "{folder}: a checkpoint does not hold the best model, which --patience needs");
-    ensure!(then.params == config.params, "{folder}: its model has other parameters; give the same to resume");
     ensure!(then.scaling == config.scaling, "{folder}: it was trained on data of another scaling");
-    let same = Options { epochs: now.epochs, ..then.training.clone() };
-    ensure!(
-        same == *now,
-        "{folder}: it was trained with {:?}; give the same to resume, but for the epochs",
-        then.training
-    );
+    let same = Config { training: Options { epochs: now.epochs, ..then.training.clone() }, ..then };
+    let others = others(&same.toml()?, &config.toml()?);
+    ensure!(others.is_empty(), "{folder}: it was trained with {others}; give the same to resume, but for the epochs");
     let model = Ivae::from_config(device, config)?;
     let state = load_checkpoint(model, &checkpoint)?;
     let done = state.history.len();
     ensure!(now.starts == 1 || done >= now.start_epochs, "{folder}: stopped before a start was chosen; begin anew");
     ensure!(done < now.epochs, "{folder}: {done} epochs are done already; give more --epochs to go on");
     Ok(state)
+}
+
+/// Lines of a configuration that another has not, their version aside.
+fn others(then: &str, now: &str) -> String {
+    let lines = then.lines().filter(|line| !line.starts_with("version") && !now.lines().any(|other| other == *line));
+    lines.collect::<Vec<_>>().join(", ")
 }
 
 impl Trained {
@@ -270,7 +280,10 @@ impl Trained {
         let chosen = if starts.is_empty() { String::new() } else { format!(", best of {} starts", starts.len()) };
         let stopped = if *interrupted { ", stopped by Ctrl-C" } else { "" };
         let seconds = state.history.last().map_or(0.0, |e| e.seconds);
-        format!("epoch {epoch}: −ELBO {:.2}{held_out} nats, {seconds:.1} s{chosen}{stopped}", last.train.loss)
+        format!(
+            "epoch {epoch}: −ELBO {:.2}{held_out} nats, {seconds:.1} s of training{chosen}{stopped}",
+            last.train.loss
+        )
     }
 }
 
@@ -281,6 +294,8 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     let run = Output::new(&args.out)?;
     let params = params(&args.training, &data, Noise::Bernoulli, Prior::default().angle)?;
     let options = options(&args.training, data.len(), 60, 100, 1);
+    params.check()?;
+    options.check(data.len())?;
     if !args.resume && run.path("model.safetensors").exists() {
         println!("note: the run in {} will be replaced when this training ends", run.folder().display());
     }

@@ -22,11 +22,9 @@ impl<D: Compute> Ivae<D> {
         let (means, sds) = self.encode(data)?;
         let mut embedding = Embedding::new(data.len());
         let names = self.params().columns();
-        let places = self.params().places();
-        for (latent, (name, (_, width))) in names.iter().zip(places).enumerate() {
-            let column = |values: &[f32]| -> Array1<f32> {
-                values.chunks_exact(names.len()).map(|row| row[latent] * width).collect()
-            };
+        for (latent, name) in names.iter().enumerate() {
+            let column =
+                |values: &[f32]| -> Array1<f32> { values.chunks_exact(names.len()).map(|row| row[latent]).collect() };
             let (mut mean, mut sd) = (column(&means), column(&sds));
             match name.as_str() {
                 "angle" => mean.mapv_inplace(wrap),

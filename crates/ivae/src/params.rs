@@ -1,3 +1,4 @@
+use std::f32::consts::PI;
 use std::str::FromStr;
 
 use parsimon_nets::{Activation, Likelihood};
@@ -133,22 +134,45 @@ pub struct Params {
     pub beta: f32,
     /// Prior widths.
     pub prior: Prior,
+    /// How the pose is found; default from one look at the patch.
+    #[serde(default)]
+    pub inference: Inference,
+}
+
+/// How the encoder finds the pose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Inference {
+    /// Reads it off the patch, with the content. It is often trapped at a wrong angle where objects turn freely.
+    #[default]
+    Plain,
+    /// Looks from so many angles, 2 to 64, and weighs the views by what the decoder makes of them; needs rotation, and
+    /// knows no convolutions.
+    Views(usize),
 }
 
 /// Standard deviations of the priors of the pose latents, whose means are those of an object at rest.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Prior {
-    /// Of the angle, in rad; above 0, default 1.
+    /// Of the angle, in rad; above 0, default 1. Infinite, which [`Inference::Views`] alone knows: every angle is as likely.
     pub angle: f32,
+    /// Turns by so many equal parts of a full one leave every object as it was, so that angles need be known within one
+    /// part only; 1 to 12, default 1. More than 1 needs [`Inference::Views`].
+    #[serde(default = "one")]
+    pub symmetry: usize,
     /// Of either shift, in half-widths of the patch; above 0, default 0.1.
     pub shift: f32,
     /// Of ln scale; above 0, default 0.1.
     pub scale: f32,
 }
 
+fn one() -> usize {
+    1
+}
+
 impl Default for Prior {
     fn default() -> Self {
-        Self { angle: 1.0, shift: 0.1, scale: 0.1 }
+        Self { angle: 1.0, symmetry: 1, shift: 0.1, scale: 0.1 }
     }
 }
 
@@ -166,6 +190,7 @@ impl Params {
             noise: Noise::Bernoulli,
             beta: 1.0,
             prior: Prior::default(),
+            inference: Inference::Plain,
         }
     }
 
@@ -194,9 +219,26 @@ impl Params {
         if self.skip && self.invariances.none() {
             return bad("skip", "on".into(), "off without invariances, whose decoder alone has skips");
         }
+        if let Inference::Views(count) = self.inference {
+            if !(2..=64).contains(&count) {
+                return bad("views", count.to_string(), "2 to 64");
+            }
+            if !self.invariances.rotation || !self.convolutions.is_empty() {
+                return bad("views", count.to_string(), "models with rotation and without convolutions");
+            }
+        } else if self.prior.symmetry != 1 {
+            return bad("symmetry", self.prior.symmetry.to_string(), "1 without views");
+        }
+        if !(1..=12).contains(&self.prior.symmetry) {
+            return bad("symmetry", self.prior.symmetry.to_string(), "1 to 12");
+        }
+        let angle = match self.inference {
+            Inference::Views(_) if self.prior.angle == f32::INFINITY => 1.0,
+            _ => self.prior.angle,
+        };
         let mut positive = vec![
             ("beta", self.beta),
-            ("prior of the angle", self.prior.angle),
+            ("prior of the angle", angle),
             ("prior of the shift", self.prior.shift),
             ("prior of the scale", self.prior.scale),
         ];
@@ -219,9 +261,33 @@ impl Params {
         pose.chain((1..=self.latent).map(|i| format!("z{i}"))).collect()
     }
 
+    /// Number of views the encoder takes of a patch, if it takes several.
+    pub(crate) fn views(&self) -> Option<usize> {
+        match self.inference {
+            Inference::Views(count) => Some(count),
+            Inference::Plain => None,
+        }
+    }
+
+    /// ln of the prior probability of each view: that of its angle by a normal distribution of the prior's width, wrapped
+    /// around the circle.
+    pub(crate) fn log_prior_of_views(&self) -> Vec<f32> {
+        let Some(count) = self.views() else { return Vec::new() };
+        let part = 2.0 * PI / self.prior.symmetry as f32;
+        let density = |k: usize| -> f32 {
+            let angle = part * k as f32 / count as f32;
+            (-8..=8).map(|turn| (-0.5 * ((angle + part * turn as f32) / self.prior.angle).powi(2)).exp()).sum()
+        };
+        let densities: Vec<f32> = (0..count).map(density).collect();
+        let sum: f32 = densities.iter().sum();
+        densities.into_iter().map(|d| (d / sum).max(f32::MIN_POSITIVE).ln()).collect()
+    }
+
     /// Where each latent goes among the decoder's inputs (γ, Δx, Δy, ln scale, z…), and its prior width.
     pub(crate) fn places(&self) -> Vec<(usize, f32)> {
-        let Prior { angle, shift, scale } = self.prior;
+        let Prior { angle, shift, scale, symmetry } = self.prior;
+        // Within a view: half the step to the next, so that together they make an even density.
+        let angle = self.views().map_or(angle, |count| PI / (count * symmetry) as f32);
         let place = |name: String| match name.as_str() {
             "angle" => (0, angle),
             "dx" => (1, shift),
@@ -266,6 +332,10 @@ mod tests {
             (Params { prior: prior(f32::INFINITY), ..base.clone() }, "prior of the angle"),
             (Params { prior: Prior { shift: -1.0, ..prior(1.0) }, ..base.clone() }, "prior of the shift"),
             (Params { prior: Prior { scale: f32::NAN, ..prior(1.0) }, ..base.clone() }, "prior of the scale"),
+            (Params { inference: Inference::Views(1), ..base.clone() }, "views"),
+            (Params { inference: Inference::Views(8), convolutions: vec![4], ..base.clone() }, "views"),
+            (Params { inference: Inference::Views(8), invariances: Invariances::default(), ..base.clone() }, "views"),
+            (Params { prior: Prior { symmetry: 4, ..prior(1.0) }, ..base.clone() }, "symmetry"),
             (Params { noise: Noise::Gaussian(0.0), ..base.clone() }, "σ of the likelihood"),
             (Params { noise: Noise::Poisson(f32::NAN), ..base.clone() }, "counts of the likelihood"),
         ] {
@@ -275,6 +345,19 @@ mod tests {
         for text in ["poisson", "poisson=x", "gaussian=x", "bernoulli=1", "laplace", ""] {
             assert!(text.parse::<Noise>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn views_share_the_prior_of_the_angle() {
+        let prior = |angle| Prior { angle, symmetry: 2, ..Prior::default() };
+        let params = |angle| Params { inference: Inference::Views(8), prior: prior(angle), ..Params::new((8, 8, 1)) };
+        params(f32::INFINITY).check().unwrap();
+        assert!(params(f32::INFINITY).log_prior_of_views().iter().all(|p| (p + 8f32.ln()).abs() < 1e-5));
+        let narrow = params(0.3).log_prior_of_views();
+        assert!((narrow.iter().map(|p| p.exp()).sum::<f32>() - 1.0).abs() < 1e-5);
+        assert!(narrow[0] > narrow[1] && (narrow[1] - narrow[7]).abs() < 1e-4, "{narrow:?}");
+        assert_eq!(params(0.3).places()[0], (0, PI / 16.0));
+        assert!(Params::new((8, 8, 1)).log_prior_of_views().is_empty());
     }
 
     #[test]

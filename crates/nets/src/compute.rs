@@ -7,7 +7,7 @@ use crate::buffer::Buffer;
 use crate::error::device;
 use crate::likelihood::{self, Scored, Target};
 use crate::spatial::{self, SpatialDecoder};
-use crate::{Convolution, Data, Dense, Error, GroupNorm, Input, Pool, Result, Upsample, conv, dense};
+use crate::{Convolution, Data, Dense, Error, GroupNorm, Input, Pool, Result, Upsample, conv, dense, groups};
 
 /// A matrix of the network, with its size known at run time only.
 pub type Matrix<D> = Tensor<(usize, usize), f32, D>;
@@ -99,6 +99,14 @@ pub trait Compute: Device<f32> + TensorFromVec<usize> {
         conv::upsampling(x, layer)
     }
 
+    /// See [`mean_and_max`](crate::mean_and_max).
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn mean_and_max<T: Tape<f32, Self>>(x: Rows<Self, T>, size: usize) -> Result<Rows<Self, T>> {
+        groups::composed(x, size)
+    }
+
     /// Weighted log-likelihood of decoder outputs (rows, pixels·channels).
     ///
     /// # Errors
@@ -172,6 +180,10 @@ impl Compute for Cpu {
 
     fn upsampling<T: Tape<f32, Self>>(x: Rows<Self, T>, layer: &Upsample) -> Result<Rows<Self, T>> {
         conv::fused_upsampling(x, layer)
+    }
+
+    fn mean_and_max<T: Tape<f32, Self>>(x: Rows<Self, T>, size: usize) -> Result<Rows<Self, T>> {
+        groups::fused(x, size)
     }
 
     fn spatial_score<T: Tape<f32, Self>>(

@@ -10,6 +10,7 @@ mod conv;
 mod data;
 mod dense;
 mod error;
+mod groups;
 mod likelihood;
 mod maths;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use conv::{Convolution, Extent, GroupNorm, Pool, Pooling, Upsample, Window};
 pub use data::Data;
 pub use dense::{Dense, Input, dense_score, heads};
 pub use error::{Error, Result};
+pub use groups::mean_and_max;
 pub use likelihood::{Likelihood, Scored, Target};
 pub use parameters::Parameters;
 pub use precision::Precision;

@@ -240,7 +240,7 @@ fn epoch<D: Compute, M: Model<D>>(
     let mut noise = rng(options.seed, state.start, Stream::Noise, number);
     let mut sum = [0.0f64; 3];
     for rows in order.chunks(options.batch) {
-        let (loss, terms) = state.model.loss(data, rows, options.step(), &mut noise)?;
+        let (loss, terms) = state.model.loss(data, rows, options.step(number), &mut noise)?;
         if !terms.loss.is_finite() {
             let Terms { loss, reconstruction, kl } = terms;
             let learning_rate = state.adam.learning_rate;

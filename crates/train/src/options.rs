@@ -71,11 +71,13 @@ pub struct Step {
     pub pixels: f64,
     /// Numbers of the large products, where there is a choice.
     pub precision: Precision,
+    /// Share of the epochs that are over, for models that begin otherwise than they end.
+    pub done: f64,
 }
 
 impl Step {
-    /// Every pixel, in f32.
-    pub const EXACT: Self = Self { pixels: 1.0, precision: Precision::F32 };
+    /// Every pixel, in f32, as at the end of training.
+    pub const EXACT: Self = Self { pixels: 1.0, precision: Precision::F32, done: 1.0 };
 }
 
 /// Rows to train on and rows held out, as the options split them.
@@ -88,9 +90,10 @@ pub struct Split {
 }
 
 impl Options {
-    /// What the options say of a step.
-    pub fn step(&self) -> Step {
-        Step { pixels: self.pixels, precision: self.precision }
+    /// What the options say of a step in an epoch, counted from 1.
+    pub fn step(&self, epoch: usize) -> Step {
+        let done = epoch.saturating_sub(1) as f64 / self.epochs.max(1) as f64;
+        Step { pixels: self.pixels, precision: self.precision, done }
     }
 
     /// Step size of an epoch, counted from 1: η until the settling epochs begin, then falling in equal steps, the next of
@@ -154,6 +157,10 @@ impl Options {
         self.check_ranges()?;
         // The tenth held out is what remains of whole tenths trained on, so that 9/10 of 1001 rows are 900 as elsewhere.
         let trained = rows - (rows as f64 * self.holdout - 1e-9).ceil().max(0.0) as usize;
+        if trained == 0 {
+            let (what, value) = ("holdout", self.holdout.to_string());
+            return Err(Error::Parameter { what, value, accepted: "shares that leave a row to train on" });
+        }
         if trained < self.batch {
             return Err(Error::TooFewRows { rows: trained, held_out: rows - trained, batch: self.batch });
         }
@@ -210,6 +217,8 @@ mod tests {
             assert!(message.starts_with(word), "{message}");
         }
         let message = base.check(50).unwrap_err().to_string();
+        let none = base.check(1).unwrap_err().to_string();
+        assert!(none.starts_with("holdout is 0.1"), "{none}");
         assert!(message.contains("45 rows") && message.contains("batch of 100"), "{message}");
     }
 }

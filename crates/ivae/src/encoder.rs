@@ -1,0 +1,208 @@
+use dfdx::tensor::Tape;
+use parsimon_nets::{
+    Activation, Compute, Convolution, Data, Dense, Extent, Input, Matrix, Parameters, Pool, Pooling, Rows, Window,
+    heads, mean_and_max,
+};
+use parsimon_objective::Posterior;
+use rand::Rng;
+
+use crate::model::NetResult;
+use crate::views::Views;
+use crate::{Params, Result};
+
+/// A convolution, and the pooling after it.
+type Pooled<D> = (Convolution<D>, Option<Pool>);
+
+/// What gives q(u|x).
+#[derive(Debug, Clone)]
+pub(crate) enum Encoder<D: Compute> {
+    /// Reads all latents off the patch.
+    Plain(Box<PlainEncoder<D>>),
+    /// Looks at the patch from several angles.
+    Views(Box<ViewEncoder<D>>),
+}
+
+/// Convolutions, dense layers, mean and ln σ of all latents.
+#[derive(Debug, Clone)]
+pub(crate) struct PlainEncoder<D: Compute> {
+    convolutions: Vec<Pooled<D>>,
+    layers: Vec<Dense<D>>,
+    mean: Dense<D>,
+    log_sd: Dense<D>,
+}
+
+/// One network for every view of a patch. Each view has a chance to be the one in which the object lies straight, and
+/// a pose to go with it; the content is read off what the views have in common, so that it cannot tell how they are turned.
+///
+/// References: Bepler et al. 2019, arXiv 1909.11663, for the latents; Nasiri & Bepler 2022, arXiv 2210.12918, for a
+/// posterior over turned views.
+#[derive(Debug, Clone)]
+pub(crate) struct ViewEncoder<D: Compute> {
+    pub(crate) views: Views,
+    layers: Vec<Dense<D>>,
+    chance: Dense<D>,
+    pose: [Dense<D>; 2],
+    content: [Dense<D>; 2],
+}
+
+/// What a [`ViewEncoder`] finds.
+pub(crate) struct Seen<D: Compute, T: Tape<f32, D>> {
+    /// Log-odds of the views, (rows·views, 1); carries the way back.
+    pub(crate) odds: Rows<D, T>,
+    /// Pose latents of each view, (rows·views, pose).
+    pub(crate) pose: Posterior<D, T>,
+    /// Content latents, (rows, content).
+    pub(crate) content: Posterior<D, T>,
+}
+
+fn chain<D: Compute>(device: &D, inputs: usize, params: &Params, rng: &mut impl Rng) -> NetResult<Vec<Dense<D>>> {
+    let sizes = std::iter::once(&inputs).chain(&params.hidden).zip(&params.hidden);
+    sizes.map(|(&i, &o)| Dense::new(device, i, o, params.activation, rng)).collect()
+}
+
+impl<D: Compute> Encoder<D> {
+    pub(crate) fn new(device: &D, params: &Params, rng: &mut impl Rng) -> Result<Self> {
+        let last = params.hidden.last().copied().unwrap_or(1);
+        let mut head = |inputs, outputs| Dense::new(device, inputs, outputs, Activation::Identity, rng);
+        if let Some(count) = params.views() {
+            let views = Views::new(params.size, count, params.prior.symmetry);
+            let pose = params.columns().len() - params.latent;
+            let chance = head(last, 1)?;
+            let heads = [head(last, pose)?, head(last, pose)?];
+            let content = [head(2 * last, params.latent)?, head(2 * last, params.latent)?];
+            let layers = chain(device, views.columns(), params, rng)?;
+            return Ok(Self::Views(Box::new(ViewEncoder { views, layers, chance, pose: heads, content })));
+        }
+        let (convolutions, features) = convolutions(device, params, rng)?;
+        let layers = chain(device, features, params, rng)?;
+        let latents = params.columns().len();
+        let mean = Dense::new(device, last, latents, Activation::Identity, rng)?;
+        let log_sd = Dense::new(device, last, latents, Activation::Identity, rng)?;
+        Ok(Self::Plain(Box::new(PlainEncoder { convolutions, layers, mean, log_sd })))
+    }
+}
+
+impl<D: Compute> PlainEncoder<D> {
+    pub(crate) fn posterior<T: Tape<f32, D>>(&self, x: &Data<'_>) -> NetResult<Posterior<D, T>> {
+        let mut found = None;
+        for (layer, pool) in &self.convolutions {
+            let h = match found.take() {
+                Some(h) => layer.forward(h)?,
+                None => layer.forward_data(x)?,
+            };
+            found = Some(match pool {
+                Some(pool) => pool.forward(h)?,
+                None => h,
+            });
+        }
+        let x = found.map_or(Input::Data(x), Input::Rows);
+        let [mean, log_sd] = heads(x, &self.layers, [&self.mean, &self.log_sd])?;
+        Ok(Posterior { mean, log_sd })
+    }
+}
+
+impl<D: Compute> ViewEncoder<D> {
+    pub(crate) fn see<T: Tape<f32, D>>(&self, x: &Data<'_>) -> NetResult<Seen<D, T>> {
+        let views = self.views.of(x)?;
+        let Some((last, below)) = self.layers.split_last() else {
+            return Err(parsimon_nets::Error::Device("an encoder without layers".to_owned()));
+        };
+        let [h] = heads(Input::Data(&views), below, [last])?;
+        let common = mean_and_max(h.retaped::<T>(), self.views.count())?;
+        let [mean, log_sd] = &self.content;
+        let [mean, log_sd] = heads(Input::Rows(common), &[], [mean, log_sd])?;
+        let content = Posterior { mean, log_sd };
+        let [mean, log_sd] = &self.pose;
+        let [odds, mean, log_sd] = heads(Input::Rows(h), &[], [&self.chance, mean, log_sd])?;
+        Ok(Seen { odds, pose: Posterior { mean, log_sd }, content })
+    }
+
+    fn parts(&self) -> [(&'static str, &Dense<D>); 5] {
+        let ([pose_mean, pose_log_sd], [mean, log_sd]) = (&self.pose, &self.content);
+        [
+            ("chance", &self.chance),
+            ("pose_mean", pose_mean),
+            ("pose_log_sd", pose_log_sd),
+            ("mean", mean),
+            ("log_sd", log_sd),
+        ]
+    }
+
+    fn parts_mut(&mut self) -> [(&'static str, &mut Dense<D>); 5] {
+        let ([pose_mean, pose_log_sd], [mean, log_sd]) = (&mut self.pose, &mut self.content);
+        [
+            ("chance", &mut self.chance),
+            ("pose_mean", pose_mean),
+            ("pose_log_sd", pose_log_sd),
+            ("mean", mean),
+            ("log_sd", log_sd),
+        ]
+    }
+}
+
+impl<D: Compute> Parameters<D> for Encoder<D> {
+    fn visit(&self, prefix: &str, f: &mut dyn FnMut(String, &Matrix<D>)) {
+        let layers = match self {
+            Self::Plain(plain) => {
+                for (i, (layer, _)) in plain.convolutions.iter().enumerate() {
+                    layer.visit(&format!("{prefix}convolution{i}"), f);
+                }
+                &plain.layers
+            }
+            Self::Views(views) => &views.layers,
+        };
+        for (i, layer) in layers.iter().enumerate() {
+            layer.visit(&format!("{prefix}encoder{i}"), f);
+        }
+        match self {
+            Self::Plain(plain) => {
+                plain.mean.visit(&format!("{prefix}mean"), f);
+                plain.log_sd.visit(&format!("{prefix}log_sd"), f);
+            }
+            Self::Views(views) => {
+                views.parts().into_iter().for_each(|(name, layer)| layer.visit(&format!("{prefix}{name}"), f));
+            }
+        }
+    }
+
+    fn visit_mut(&mut self, prefix: &str, f: &mut dyn FnMut(String, &mut Matrix<D>)) {
+        let layers = match self {
+            Self::Plain(plain) => {
+                for (i, (layer, _)) in plain.convolutions.iter_mut().enumerate() {
+                    layer.visit_mut(&format!("{prefix}convolution{i}"), f);
+                }
+                &mut plain.layers
+            }
+            Self::Views(views) => &mut views.layers,
+        };
+        for (i, layer) in layers.iter_mut().enumerate() {
+            layer.visit_mut(&format!("{prefix}encoder{i}"), f);
+        }
+        match self {
+            Self::Plain(plain) => {
+                plain.mean.visit_mut(&format!("{prefix}mean"), f);
+                plain.log_sd.visit_mut(&format!("{prefix}log_sd"), f);
+            }
+            Self::Views(views) => {
+                let parts = views.parts_mut();
+                parts.into_iter().for_each(|(name, layer)| layer.visit_mut(&format!("{prefix}{name}"), f));
+            }
+        }
+    }
+}
+
+/// Convolutions of 3×3 pixels, pooled in between while a side of 4 and more is left, and how many features come out.
+fn convolutions<D: Compute>(device: &D, params: &Params, rng: &mut impl Rng) -> Result<(Vec<Pooled<D>>, usize)> {
+    let (height, width, channels) = params.size;
+    let mut extent = Extent { height, width, channels };
+    let mut layers = Vec::new();
+    for (i, &filters) in params.convolutions.iter().enumerate() {
+        let layer = Convolution::new(device, extent, Window::same(3, extent), filters, params.activation, rng)?;
+        extent = layer.output();
+        let more = i + 1 < params.convolutions.len() && extent.height.min(extent.width) >= 4;
+        let pool = if more { Some(Pool::new(Pooling::Max, extent, Window::tiles(2, extent))?) } else { None };
+        extent = pool.map_or(extent, |p| p.output());
+        layers.push((layer, pool));
+    }
+    Ok((layers, extent.numbers()))
+}

@@ -1,0 +1,303 @@
+//! A posterior over views: which of them shows the object straight, and how it lies in it.
+
+use dfdx::prelude::{ReshapeTo, SumTo};
+use dfdx::shapes::Axis;
+use dfdx::tensor::{NoneTape, Tape, Tensor};
+use dfdx::tensor_ops::{GatherTo, TryAdd, TryMatMul, TryMul, TrySub};
+use parsimon_nets::{Compute, Data, Matrix, Precision, Rows, matrix, values};
+use parsimon_objective::{Posterior, negative_elbo};
+use parsimon_train::{Step, Terms};
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::Ivae;
+use crate::encoder::ViewEncoder;
+use crate::model::{NetResult, failed, mean};
+use crate::pixels::{draw_pixels, pick};
+
+/// Pixels of a row scored in a step, shared among its views.
+const SCORED: usize = 192;
+
+/// Share of the epochs in which every view is scored, and q has no say yet.
+const EARLY: f64 = 0.25;
+
+/// Views scored after that, and whenever latents are wanted.
+const CANDIDATES: usize = 4;
+
+/// Standard deviation of the noise that keeps the content vague at first, falling to none after a share of the epochs, so
+/// that the pose is settled on what objects have in common, and content that differs little does not turn them.
+const VAGUE: f32 = 0.3;
+const VAGUE_UNTIL: f64 = 0.6;
+
+/// Numbers on the host.
+struct Found {
+    /// Mean and ln σ of the pose latents, (rows·views, pose).
+    pose: (Vec<f32>, Vec<f32>),
+    /// Mean and ln σ of the content, (rows, content).
+    content: (Vec<f32>, Vec<f32>),
+    /// ln q of the views, (rows, views).
+    log_q: Vec<f32>,
+    /// Divergence of the pose latents in each view, (rows·views).
+    kl: Vec<f32>,
+}
+
+fn numbers<D: Compute, T: Tape<f32, D>>(x: &Rows<D, T>) -> Vec<f32> {
+    values(&x.retaped::<NoneTape>())
+}
+
+/// KL(N(m, e^2l)‖N(0,1)).
+fn divergence(mean: f32, log_sd: f32) -> f32 {
+    0.5 * (mean * mean + (2.0 * log_sd).exp() - 1.0) - log_sd
+}
+
+/// ln of probabilities from log-odds.
+fn log_softmax(odds: &mut [f32]) {
+    let most = odds.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let log_sum = odds.iter().map(|o| (o - most).exp()).sum::<f32>().ln() + most;
+    odds.iter_mut().for_each(|o| *o -= log_sum);
+}
+
+impl<D: Compute> Ivae<D> {
+    fn found<T: Tape<f32, D>>(&self, odds: &Rows<D, T>, pose: &Posterior<D, T>, content: &Posterior<D, T>) -> Found {
+        let log_prior = self.params().log_prior_of_views();
+        let mut log_q = numbers(odds);
+        for row in log_q.chunks_exact_mut(log_prior.len()) {
+            row.iter_mut().zip(&log_prior).for_each(|(o, p)| *o += p);
+            log_softmax(row);
+        }
+        let pose = (numbers(&pose.mean), numbers(&pose.log_sd));
+        let latents = pose.0.len() / log_q.len();
+        let terms: Vec<f32> = pose.0.iter().zip(&pose.1).map(|(m, l)| divergence(*m, *l)).collect();
+        let kl = terms.chunks_exact(latents).map(|t| t.iter().sum()).collect();
+        Found { pose, content: (numbers(&content.mean), numbers(&content.log_sd)), log_q, kl }
+    }
+
+    /// Inputs of the decoder for some views of every row, equally many of each, numbered over all rows; `noise` holds those
+    /// of the pose (rows, pose) and of the content (rows, content), or none for the means.
+    fn placed_views(
+        &self,
+        encoder: &ViewEncoder<D>,
+        found: &Found,
+        which: &[usize],
+        noise: Option<(&[f32], &[f32])>,
+    ) -> Vec<f32> {
+        let (views, content) = (&encoder.views.angles, self.params().latent);
+        let pose = found.pose.0.len() / found.log_q.len();
+        let places = self.params().places();
+        let columns = 4 + content;
+        let mut placed = vec![0.0; which.len() * columns];
+        for (row, &i) in placed.chunks_exact_mut(columns).zip(which) {
+            let (b, k) = (i / views.len(), i % views.len());
+            for (j, (place, width)) in places.iter().take(pose).enumerate() {
+                let draw = noise.map_or(0.0, |(n, _)| n[b * pose + j] * found.pose.1[i * pose + j].exp());
+                row[*place] = width * (found.pose.0[i * pose + j] + draw);
+            }
+            for j in 0..content {
+                let draw = noise.map_or(0.0, |(_, n)| n[b * content + j] * found.content.1[b * content + j].exp());
+                row[4 + j] = found.content.0[b * content + j] + draw;
+            }
+            let (sin, cos) = views[k].sin_cos();
+            row[0] += views[k];
+            (row[1], row[2]) = (cos * row[1] + sin * row[2], cos * row[2] - sin * row[1]);
+        }
+        placed
+    }
+
+    /// log p given placed latents, `each` of them for every row, on these pixels of each row, or all.
+    fn score_each(
+        &self,
+        placed: Vec<f32>,
+        each: usize,
+        data: &Data<'_>,
+        pixels: Option<&[u32]>,
+        precision: Precision,
+    ) -> NetResult<Vec<f32>> {
+        let (rows, columns) = data.shape();
+        let n = placed.len() / (rows * each);
+        let placed = matrix(self.device(), placed, rows * each, n)?;
+        let scored = match pixels {
+            Some(pixels) => {
+                let picked = pick(data.values(), pixels, rows, self.params().size.2);
+                let columns = picked.len() / rows;
+                let (picked, pixels) = (repeat(&picked, columns, each), repeat(pixels, pixels.len() / rows, each));
+                self.score(placed, &Data::new(picked, columns)?, Some(&pixels), precision)?
+            }
+            None => self.score(placed, &Data::new(repeat(data.values(), columns, each), columns)?, None, precision)?,
+        };
+        Ok(scored.rows)
+    }
+
+    /// −ELBO of rows. While training (`T` owns a tape), the decoder scores views on few pixels, one is drawn from these
+    /// responsibilities, and q is drawn towards them; else a view is drawn from q.
+    pub(crate) fn negative_elbo_of_views<T: Tape<f32, D>>(
+        &self,
+        encoder: &ViewEncoder<D>,
+        data: &Data<'_>,
+        step: Step,
+        noise: &mut ChaCha8Rng,
+    ) -> parsimon_train::Result<(Tensor<(), f32, D, T>, Terms)> {
+        let (rows, _) = data.shape();
+        let (views, beta) = (encoder.views.count(), self.params().beta);
+        let seen = encoder.see::<T>(data)?;
+        let found = self.found(&seen.odds, &seen.pose, &seen.content);
+        let pose = found.pose.0.len() / (rows * views);
+        let (pose_noise, content_noise) =
+            (self.normal(rows, pose, noise)?, self.normal(rows, self.params().latent, noise)?);
+        let log_prior = self.params().log_prior_of_views();
+        let early = step.done < EARLY;
+        let each = if T::OWNS_TAPE && !early { CANDIDATES.min(views) } else { views };
+        let which = candidates(&found.log_q, views, each, noise);
+        let log_r: Vec<f32> = if T::OWNS_TAPE {
+            let (height, width, _) = self.params().size;
+            let pixels = draw_pixels(height * width, (SCORED / each).max(1), rows, noise);
+            let draws = (values(&pose_noise), values(&content_noise));
+            let placed = self.placed_views(encoder, &found, &which, Some((&draws.0, &draws.1)));
+            let log_p = self.score_each(placed, each, data, Some(&pixels), step.precision)?;
+            let score = |(p, i): (&f32, &usize)| {
+                p - beta * found.kl[*i] + if early { log_prior[i % views] } else { found.log_q[*i] }
+            };
+            let mut log_r: Vec<f32> = log_p.iter().zip(&which).map(score).collect();
+            log_r.chunks_exact_mut(each).for_each(log_softmax);
+            log_r
+        } else {
+            which.iter().map(|i| found.log_q[*i]).collect()
+        };
+        let chosen: Vec<usize> =
+            log_r.chunks_exact(each).zip(which.chunks_exact(each)).map(|(r, which)| which[drawn(r, noise)]).collect();
+
+        let index = self.device().try_tensor_from_vec(chosen.clone(), (rows,)).map_err(failed)?;
+        let pose = Posterior {
+            mean: seen.pose.mean.try_gather(index.clone()).map_err(failed)?,
+            log_sd: seen.pose.log_sd.try_gather(index).map_err(failed)?,
+        };
+        let (of_pose, of_content) = (pose.divergence()?, seen.content.divergence()?);
+        let turns: Vec<f32> = chosen.iter().map(|i| encoder.views.angles[i % views]).collect();
+        let pose = self.turned(self.place(pose.sample(pose_noise)?, 0)?, &turns)?;
+        let first = self.params().columns().len() - self.params().latent;
+        let mut z = seen.content.sample(content_noise)?;
+        let vague = VAGUE * (1.0 - step.done / VAGUE_UNTIL) as f32;
+        if T::OWNS_TAPE && vague > 0.0 {
+            let more = self.normal(rows, self.params().latent, noise)?.try_mul(vague).map_err(failed)?;
+            z = z.try_add(more).map_err(failed)?;
+        }
+        let content = self.place(z, first)?;
+        let scored = self.score_share(pose.try_add(content).map_err(failed)?, data, step, noise)?;
+
+        let choice: Vec<f32> = found
+            .log_q
+            .chunks_exact(views)
+            .map(|q| q.iter().zip(&log_prior).map(|(q, p)| q.exp() * (q - p)).sum())
+            .collect();
+        let kl = mean(&of_pose.rows) + mean(&of_content.rows) + mean(&choice);
+        let terms = self.terms(-mean(&scored.rows), kl);
+        let divergence = of_pose.total.try_add(of_content.total).map_err(failed)?;
+        let loss = negative_elbo(scored.total, divergence, beta, rows)?;
+        // −Σ r ln q, q among the candidates.
+        let prior = which.iter().map(|i| log_prior[i % views]).collect();
+        let prior = matrix(self.device(), prior, rows, each)?;
+        let r: Vec<f32> = log_r.iter().map(|r| r.exp() / rows as f32).collect();
+        let index = self.device().try_tensor_from_vec(which, (rows * each,)).map_err(failed)?;
+        let odds = seen.odds.try_gather(index).map_err(failed)?;
+        let odds = odds.try_reshape_like(&(rows, each)).map_err(failed)?.try_add(prior).map_err(failed)?;
+        let log_q = odds.try_log_softmax::<Axis<1>>().map_err(failed)?;
+        let agreed = log_q.try_mul(matrix(self.device(), r, rows, each)?).map_err(failed)?;
+        let agreed = agreed.try_sum::<(), _>().map_err(failed)?;
+        Ok((loss.try_sub(agreed).map_err(failed)?, terms))
+    }
+
+    /// Placed latents as they are in a view → as they are in the patch.
+    fn turned<T: Tape<f32, D>>(&self, placed: Rows<D, T>, turns: &[f32]) -> NetResult<Rows<D, T>> {
+        let (rows, columns) = (turns.len(), 4 + self.params().latent);
+        let table = |f: &dyn Fn(f32, usize) -> f32| -> NetResult<Matrix<D>> {
+            let values = turns.iter().flat_map(|t| (0..columns).map(|c| f(*t, c))).collect();
+            matrix(self.device(), values, rows, columns)
+        };
+        let cos = table(&|t, c| if c == 1 || c == 2 { t.cos() } else { 1.0 })?;
+        let sin = table(&|t, c| match c {
+            1 => t.sin(),
+            2 => -t.sin(),
+            _ => 0.0,
+        })?;
+        let turn = table(&|t, c| if c == 0 { t } else { 0.0 })?;
+        let mut swap = vec![0.0; columns * columns];
+        (swap[columns + 2], swap[2 * columns + 1]) = (1.0, 1.0);
+        let swap = matrix(self.device(), swap, columns, columns)?;
+        let across = placed.retaped::<T>().try_matmul(swap).map_err(failed)?.try_mul(sin).map_err(failed)?;
+        let along = placed.try_mul(cos).map_err(failed)?;
+        along.try_add(across).map_err(failed)?.try_add(turn).map_err(failed)
+    }
+
+    /// Mean and standard deviation of the latents of rows, in the view that the decoder likes best of the likeliest.
+    pub(crate) fn straighten(&self, encoder: &ViewEncoder<D>, data: &Data<'_>) -> NetResult<(Vec<f32>, Vec<f32>)> {
+        let views = encoder.views.count();
+        let seen = encoder.see::<NoneTape>(data)?;
+        let found = self.found(&seen.odds, &seen.pose, &seen.content);
+        let n = CANDIDATES.min(views);
+        let of_row = |(b, log_q): (usize, &[f32])| likely(log_q, n).into_iter().map(move |k| b * views + k);
+        let which: Vec<usize> = found.log_q.chunks_exact(views).enumerate().flat_map(of_row).collect();
+        let placed = self.placed_views(encoder, &found, &which, None);
+        let log_p = self.score_each(placed.clone(), n, data, None, Precision::F32)?;
+        let log_prior = self.params().log_prior_of_views();
+        let places = self.params().places();
+        let (content, columns) = (self.params().latent, 4 + self.params().latent);
+        let pose = places.len() - content;
+        let (mut means, mut sds) = (Vec::new(), Vec::new());
+        for b in 0..data.shape().0 {
+            let of = |c: &usize| log_p[*c] - self.params().beta * found.kl[which[*c]] + log_prior[which[*c] % views];
+            let c = (b * n..(b + 1) * n).max_by(|i, j| of(i).total_cmp(&of(j))).unwrap_or(b * n);
+            let (i, best) = (which[c], which[c] % views);
+            let row = &placed[c * columns..][..columns];
+            means.extend(places[..pose].iter().map(|(place, _)| row[*place]));
+            means.extend(&row[4..]);
+            let sd = |j: usize| places[j].1 * found.pose.1[i * pose + j].exp();
+            let (sin, cos) = encoder.views.angles[best].sin_cos();
+            for (j, (place, _)) in places[..pose].iter().enumerate() {
+                sds.push(match place {
+                    1 => (cos * sd(j)).hypot(sin * sd(j + 1)),
+                    2 => (cos * sd(j)).hypot(sin * sd(j - 1)),
+                    _ => sd(j),
+                });
+            }
+            sds.extend(found.content.1[b * content..][..content].iter().map(|l| l.exp()));
+        }
+        Ok((means, sds))
+    }
+}
+
+/// Every group of `n` numbers so many times.
+fn repeat<V: Copy>(values: &[V], n: usize, times: usize) -> Vec<V> {
+    values.chunks_exact(n).flat_map(|row| std::iter::repeat_n(row, times).flatten()).copied().collect()
+}
+
+/// Some views of every row, numbered over all rows: those most likely by q, and one of the others; or all.
+fn candidates(log_q: &[f32], views: usize, each: usize, noise: &mut ChaCha8Rng) -> Vec<usize> {
+    let of_row = |(b, log_q): (usize, &[f32])| {
+        let mut order = likely(log_q, views);
+        if each < views {
+            order.swap(each - 1, noise.gen_range(each - 1..views));
+            order.truncate(each);
+        }
+        order.into_iter().map(move |k| b * views + k)
+    };
+    log_q.chunks_exact(views).enumerate().flat_map(of_row).collect()
+}
+
+/// So many views, the likeliest first.
+fn likely(log_q: &[f32], count: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..log_q.len()).collect();
+    order.sort_by(|i, j| log_q[*j].total_cmp(&log_q[*i]));
+    order.truncate(count);
+    order
+}
+
+/// A number drawn from ln of its probabilities.
+fn drawn(log_p: &[f32], noise: &mut ChaCha8Rng) -> usize {
+    let mut left: f32 = noise.gen_range(0.0..1.0);
+    for (i, p) in log_p.iter().enumerate() {
+        left -= p.exp();
+        if left < 0.0 {
+            return i;
+        }
+    }
+    log_p.len() - 1
+}
