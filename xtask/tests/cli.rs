@@ -393,8 +393,8 @@ fn training_repeats_itself_whatever_the_threads_and_resumes() {
     let words = ["train", "ivae", &data, "--out", &bench.path("half"), "--hidden", "16,16", "--batch", "20"];
     refused(&with(&words, &["--epochs", "4", "--resume"]), &["4 epochs are done"]);
     refused(&with(&words, &["--epochs", "9", "--latent", "3", "--resume"]), &["trained with latent = 2;"]);
-    refused(&with(&words, &["--epochs", "9", "--seed", "5", "--resume"]), &["seed: 0"]);
-    refused(&with(&words, &["--epochs", "9", "--lr", "0.5", "--resume"]), &["learning_rate: 0.001"]);
+    refused(&with(&words, &["--epochs", "9", "--seed", "5", "--resume"]), &["seed = 0"]);
+    refused(&with(&words, &["--epochs", "9", "--lr", "0.5", "--resume"]), &["learning_rate = 0.001"]);
     refused(&with(&words, &["--epochs", "9", "--patience", "2", "--resume"]), &["--patience"]);
 }
 
