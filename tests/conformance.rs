@@ -1,14 +1,16 @@
 //! What holds for every setting of a model, whatever its invariances, likelihood and channels.
 
 use std::ops::ControlFlow;
+use std::sync::LazyLock;
 
 use dfdx::tensor::Cpu;
+use ndarray::{Array1, Array2, Axis};
 use parsimon_core::{Embedding, Patches};
-use parsimon_ivae::{Inference, Ivae, Noise, Params, Prior, train};
+use parsimon_ivae::{Condition, Examples, Inference, Invariances, Ivae, Noise, Params, Prior, train};
 use parsimon_nets::{Activation, Parameters, weights};
 use parsimon_train::{Fitted, Options, evaluate, load_checkpoint, save_checkpoint};
 
-use crate::objects::{Spread, objects};
+use crate::objects::{Objects, Spread, objects};
 
 const SPREAD: Spread = Spread { angle: 0.6, shift: 0.1, scale: 0.1 };
 
@@ -36,7 +38,15 @@ fn settings() -> Vec<Params> {
     all.push(Params { size: (10, 10, 2), inference: Inference::Views(4), prior: square, ..turning });
     all.push(Params { skip: true, activation: Activation::Gelu, ..base.clone() });
     all.push(Params { convolutions: vec![6, 8, 8], ..base.clone() });
-    all.push(Params { convolutions: vec![6], invariances: "none".parse().unwrap(), ..base });
+    all.push(Params { convolutions: vec![6], invariances: "none".parse().unwrap(), ..base.clone() });
+    let classes = Condition::of(Some(KNOWN.0.view()), None).unwrap();
+    let both = Condition::of(Some(KNOWN.0.view()), Some(KNOWN.1.view())).unwrap();
+    for invariances in ["none", "r", "t", "r,t"] {
+        let invariances: Invariances = invariances.parse().unwrap();
+        all.push(Params { invariances, condition: classes.clone(), ..base.clone() });
+        all.push(Params { invariances, condition: both.clone(), convolutions: vec![5, 6], ..base.clone() });
+    }
+    all.push(Params { inference: Inference::Views(8), prior: free, condition: both, ..base });
     all
 }
 
@@ -44,17 +54,33 @@ fn data(params: &Params) -> Patches {
     objects(150, 10, params.size.2, SPREAD, 7).patches
 }
 
+/// Classes and factors of the objects.
+static KNOWN: LazyLock<(Array1<i64>, Array2<f32>)> = LazyLock::new(|| {
+    let Objects { angle, dx, dy, .. } = objects(150, 10, 1, SPREAD, 7);
+    let class = |a: &f64| if *a < -0.2 { 0 } else { 1 + i64::from(*a > 0.2) };
+    (angle.map(class), ndarray::stack![Axis(1), dx, dy].mapv(|v| v as f32))
+});
+
+/// The data with what the model is conditioned on.
+fn examples<'a>(patches: &'a Patches, params: &Params) -> Examples<'a> {
+    let Condition { classes, factors } = &params.condition;
+    let (labels, known) = (&KNOWN.0, &KNOWN.1);
+    let factors = (!factors.is_empty()).then(|| known.view());
+    Examples::conditioned(patches, (*classes > 0).then(|| labels.view()), factors)
+}
+
 fn options() -> Options {
     Options { epochs: 6, batch: 32, learning_rate: 3e-3, ..Options::default() }
 }
 
 fn fit(params: &Params, options: &Options) -> Fitted<Ivae<Cpu>> {
-    train(&Cpu::default(), params, &data(params), options, None, |_| ControlFlow::Continue(())).unwrap()
+    train(&Cpu::default(), params, examples(&data(params), params), options, None, |_| ControlFlow::Continue(()))
+        .unwrap()
 }
 
 fn named(params: &Params) -> String {
-    let Params { invariances, noise, inference, size, .. } = params;
-    format!("invariances {invariances}, {noise:?}, {inference:?}, {} channels", size.2)
+    let Params { invariances, noise, inference, condition, size, .. } = params;
+    format!("invariances {invariances}, {noise:?}, {inference:?}, {} channels, {condition:?}", size.2)
 }
 
 #[test]
@@ -65,10 +91,11 @@ fn training_lowers_both_losses_and_names_every_latent() {
         let (first, last) = (history[0], history[history.len() - 1]);
         assert!(last.train.loss < first.train.loss, "{}: {first:?} {last:?}", named(&params));
         assert!(last.test.unwrap().loss < first.test.unwrap().loss, "{}", named(&params));
-        let embedding = fitted.state.model.embedding(&data(&params)).unwrap();
+        let embedding = fitted.state.model.embedding(examples(&data(&params), &params)).unwrap();
         let names: Vec<&str> = embedding.columns().iter().map(|c| c.name.as_str()).collect();
-        assert_eq!(names, params.columns());
-        assert!(embedding.columns().iter().all(|c| c.sd.as_ref().is_some_and(|sd| sd.iter().all(|s| *s > 0.0))));
+        assert_eq!(names, [params.columns(), params.condition.columns()].concat(), "{}", named(&params));
+        let latents = &embedding.columns()[..params.columns().len()];
+        assert!(latents.iter().all(|c| c.sd.as_ref().is_some_and(|sd| sd.iter().all(|s| *s > 0.0))));
     }
 }
 
@@ -78,7 +105,7 @@ fn the_same_seed_gives_the_same_bits_whatever_the_threads_and_another_seed_other
         let latents = |threads: usize, seed: u64| -> Embedding {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let options = Options { epochs: 2, seed, ..options() };
-            pool.install(|| fit(&params, &options).state.model.embedding(&data(&params)).unwrap())
+            pool.install(|| fit(&params, &options).state.model.embedding(examples(&data(&params), &params)).unwrap())
         };
         let one = latents(1, 3);
         assert_eq!(one, latents(1, 3), "{}: repeated", named(&params));
@@ -108,8 +135,8 @@ fn evaluation_leaves_the_model_alone_and_repeats_itself() {
     let fitted = fit(&params, &options());
     let (data, rows) = (data(&params), (135..150).collect::<Vec<_>>());
     let before = weights::collect(&fitted.state.model as &dyn Parameters<Cpu>);
-    let first = evaluate(&fitted.state.model, &data, &rows, 0).unwrap();
-    assert_eq!(first, evaluate(&fitted.state.model, &data, &rows, 0).unwrap());
+    let first = evaluate(&fitted.state.model, &(&data).into(), &rows, 0).unwrap();
+    assert_eq!(first, evaluate(&fitted.state.model, &(&data).into(), &rows, 0).unwrap());
     assert_eq!(before, weights::collect(&fitted.state.model as &dyn Parameters<Cpu>));
     let recorded = fitted.state.history.last().unwrap().test.unwrap();
     assert_eq!(recorded, first, "the last epoch's held-out loss is that of the model returned");
@@ -126,8 +153,8 @@ fn a_run_directory_gives_back_the_same_model() {
         let (loaded, config) = Ivae::load(&Cpu::default(), folder.path()).unwrap();
         assert_eq!(config.params, params);
         assert_eq!(
-            loaded.embedding(&data).unwrap(),
-            fitted.state.model.embedding(&data).unwrap(),
+            loaded.embedding(examples(&data, &params)).unwrap(),
+            fitted.state.model.embedding(examples(&data, &params)).unwrap(),
             "{}",
             named(&params)
         );
@@ -171,14 +198,14 @@ fn an_average_is_what_is_evaluated_and_returned() {
     let params = Params { hidden: vec![16], ..Params::new((10, 10, 1)) };
     let (plain, mean) = (fit(&params, &options()), fit(&params, &Options { average: 0.9, ..options() }));
     assert_ne!(
-        plain.state.model.embedding(&data(&params)).unwrap(),
-        mean.state.model.embedding(&data(&params)).unwrap()
+        plain.state.model.embedding(examples(&data(&params), &params)).unwrap(),
+        mean.state.model.embedding(examples(&data(&params), &params)).unwrap()
     );
     let losses = |fitted: &Fitted<Ivae<Cpu>>| fitted.state.history.iter().map(|e| e.train.loss).collect::<Vec<_>>();
     assert_eq!(losses(&plain), losses(&mean), "the steps are the same");
     let rows: Vec<usize> = (135..150).collect();
     let last = mean.state.history.last().unwrap().test.unwrap();
-    assert_eq!(evaluate(&mean.state.model, &data(&params), &rows, 0).unwrap(), last);
+    assert_eq!(evaluate(&mean.state.model, &(&data(&params)).into(), &rows, 0).unwrap(), last);
 }
 
 #[test]
@@ -192,7 +219,7 @@ fn early_stop_returns_the_best_epoch_and_starts_are_compared() {
     assert!(losses.len() < 60 && losses.len() == fitted.epoch + 3, "{} epochs, best {}", losses.len(), fitted.epoch);
     assert_eq!(losses[fitted.epoch - 1], best);
     let rows: Vec<usize> = (135..150).collect();
-    assert_eq!(evaluate(&fitted.state.model, &data(&params), &rows, 0).unwrap().loss, best);
+    assert_eq!(evaluate(&fitted.state.model, &(&data(&params)).into(), &rows, 0).unwrap().loss, best);
 
     let several = fit(&params, &Options { starts: 3, start_epochs: 2, ..options() });
     assert!(several.state.history.windows(2).all(|w| w[0].seconds < w[1].seconds));
@@ -220,7 +247,7 @@ fn one_start_that_diverges_does_not_end_the_others() {
         };
         let options = Options { starts: 3, start_epochs: 2, ..options() };
         let (mut last, mut total) = (0, 0);
-        let fitted = parsimon_train::fit(make, &data, data.len(), &options, None, |p| {
+        let fitted = parsimon_train::fit(make, &(&data).into(), data.len(), &options, None, |p| {
             (last, total) = (p.done, p.total);
             ControlFlow::Continue(())
         });

@@ -2,8 +2,8 @@
 
 use dfdx::tensor::Cpu;
 use dfdx::tensor_ops::Backward;
-use parsimon_core::Patches;
-use parsimon_ivae::{Ivae, Noise, Params};
+use ndarray::array;
+use parsimon_ivae::{Condition, Examples, Ivae, Noise, Params};
 use parsimon_nets::{Parameters, weights};
 use parsimon_train::{Model, Step};
 use rand::{Rng, SeedableRng};
@@ -19,7 +19,7 @@ fn noise() -> ChaCha8Rng {
 }
 
 /// −ELBO after a step along `direction`, a vector for each parameter.
-fn loss(model: &Ivae<Cpu>, data: &Patches, direction: &weights::Arrays, step: f32) -> f64 {
+fn loss(model: &Ivae<Cpu>, data: &Examples<'_>, direction: &weights::Arrays, step: f32) -> f64 {
     let mut arrays = weights::collect(model);
     for (name, (_, values)) in &mut arrays {
         values.iter_mut().zip(&direction[name].1).for_each(|(w, d)| *w += step * d);
@@ -29,7 +29,7 @@ fn loss(model: &Ivae<Cpu>, data: &Patches, direction: &weights::Arrays, step: f3
     moved.evaluate(data, &ROWS, &mut noise()).unwrap().loss.into()
 }
 
-fn gradient(model: &Ivae<Cpu>, data: &Patches) -> weights::Arrays {
+fn gradient(model: &Ivae<Cpu>, data: &Examples<'_>) -> weights::Arrays {
     let (loss, _) = model.loss(data, &ROWS, Step::EXACT, &mut noise()).unwrap();
     let mut gradients = loss.backward();
     let mut found = weights::collect(model);
@@ -69,7 +69,15 @@ fn the_whole_objective_has_the_gradient_of_its_value() {
             let base = Params::new((7, 7, channels));
             let invariances = invariances.parse().unwrap();
             let params = Params { invariances, noise, beta: 1.7, hidden: vec![9, 6], ..base };
-            let data = objects(ROWS.len(), 7, channels, Spread { angle: 0.5, shift: 0.1, scale: 0.1 }, 3).patches;
+            let patches = objects(ROWS.len(), 7, channels, Spread { angle: 0.5, shift: 0.1, scale: 0.1 }, 3).patches;
+            let (labels, factors) =
+                (array![0, 1, 2, 0, 1, 2, 0], array![[0.3], [0.1], [-0.5], [0.9], [0.2], [-0.1], [0.0]]);
+            // Some models are told classes and a factor, others nothing.
+            let told = channels == 2;
+            let (labels, factors) = (told.then(|| labels.view()), told.then(|| factors.view()));
+            let condition = Condition::of(labels, factors).unwrap();
+            let params = Params { condition, ..params };
+            let data = Examples::conditioned(&patches, labels, factors);
             let mut rng = ChaCha8Rng::seed_from_u64(2);
             let model = Ivae::new(&Cpu::default(), &params, &mut rng).unwrap();
             let gradient = gradient(&model, &data);
@@ -78,7 +86,7 @@ fn the_whole_objective_has_the_gradient_of_its_value() {
             for name in gradient.keys() {
                 let norm = dot(&gradient, &only(&gradient, name)).abs();
                 // A gradient near zero would pass whatever it is.
-                assert!(norm > 0.1, "{} {noise:?}, {name}: gradient of length {norm}", params.invariances);
+                assert!(norm > 0.08, "{} {noise:?}, {name}: gradient of length {norm}", params.invariances);
                 // Along the gradient a wrong size shows, along a random direction a missing part.
                 for direction in [only(&gradient, name), only(&random, name)] {
                     let expected = dot(&gradient, &direction);
@@ -89,7 +97,9 @@ fn the_whole_objective_has_the_gradient_of_its_value() {
                     };
                     // Without the error of second order in the step.
                     let found = (4.0 * central(step) - central(2.0 * step)) / 3.0;
-                    let tolerance = 0.01 * norm + 0.02;
+                    // The loss is rounded to single precision.
+                    let rounding = f64::from(f32::EPSILON / step) * loss(&model, &data, &direction, 0.0).abs();
+                    let tolerance = 0.01 * norm + 0.01 + rounding;
                     assert!(
                         (found - expected).abs() < tolerance,
                         "{} {noise:?}, {name}: slope {found}, gradient {expected}",

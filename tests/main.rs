@@ -1,5 +1,6 @@
 //! Tests that cross crates: conformance of every model, recovery of known poses, the way from image to latents.
 
+mod conditions;
 mod conformance;
 mod gradients;
 mod objects;

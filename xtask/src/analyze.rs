@@ -85,9 +85,9 @@ pub fn run(args: &AnalyzeArgs) -> Result<()> {
     let batch = (rows / 30).clamp(8, 100);
     let epochs = (STEPS * batch).div_ceil(rows).clamp(40, 200);
     let options = train::options(&args.training, rows, epochs, batch, 2);
-    let params = train::params(&args.training, data, Noise::GaussianLearned, ANGLE)?;
+    let params = train::params(&args.training, data, Noise::GaussianLearned, Some(ANGLE))?;
     let run = out.sub("run");
-    let trained = train::fit(data, &params, options, &run, false)?;
+    let trained = train::fit(&data.into(), &params, options, &run, false)?;
     println!("{}", trained.summary());
 
     let latents = trained.fitted.state.model.embedding(data)?;
@@ -209,7 +209,7 @@ fn write(analysis: &Analysis, figures: &BTreeMap<String, Figure>, out: &Output) 
     for figure in figures.values() {
         folder.write(&format!("{}.png", figure.name), &figure.png()?)?;
     }
-    analysis.trained.write(&analysis.cut.patches, &out.sub("run"))?;
+    analysis.trained.write(&(&analysis.cut.patches).into(), &out.sub("run"))?;
     out.latents("latents.npz", &analysis.latents)?;
     out.latents("pca.npz", &analysis.components)?;
     let mut extra: Vec<(String, Vec<f64>)> = Vec::new();

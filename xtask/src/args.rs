@@ -50,8 +50,9 @@ pub enum Command {
 #[derive(Debug, Clone, Args)]
 pub struct TrainingArgs {
     /// Trivial variations, each with a latent of its own: r (rotation), t (translation), s (scale); none: a plain VAE
-    #[arg(long, default_value = "r,t")]
-    pub invariances: Invariances,
+    /// [default: r,t; none of vae and cvae]
+    #[arg(long)]
+    pub invariances: Option<Invariances>,
     /// Number of content latents
     #[arg(long, default_value_t = 2)]
     pub latent: usize,
@@ -74,17 +75,18 @@ pub struct TrainingArgs {
     /// Weight of the divergence; 1 is the ELBO itself
     #[arg(long, default_value_t = 1.0)]
     pub beta: f32,
-    /// How the encoder finds the pose: plain reads it off the patch, which is often trapped at a wrong angle where objects
-    /// turn freely; views weighs several turned views of the patch, for r without convolutions
-    #[arg(long, value_enum, default_value_t = InferenceArg::Plain)]
-    pub inference: InferenceArg,
+    /// How the encoder finds the pose: views weighs several turned views of the patch, for r without convolutions; plain
+    /// reads it off the patch, which is often trapped at a wrong angle where objects turn freely [default: views where they
+    /// can, unless the prior of the angle is narrower than 0.5 rad]
+    #[arg(long, value_enum)]
+    pub inference: Option<InferenceArg>,
     /// Number of views
     #[arg(long, default_value_t = 16)]
     pub views: usize,
     /// Turns by so many equal parts of a full one leave every object as it was, such as 4 for square lattices; with views
     #[arg(long, default_value_t = 1)]
     pub symmetry: usize,
-    /// Prior width of the angle, in rad, or uniform [default: uniform with views, else 1 in train and 0.1 in analyze, where
+    /// Prior width of the angle, in rad, or uniform [default: in train uniform with views, else 1; in analyze 0.1, because
     /// a crystal turns little]
     #[arg(long, value_name = "RAD", value_parser = prior_angle)]
     pub prior_angle: Option<f32>,
@@ -130,6 +132,13 @@ pub struct TrainingArgs {
     /// Numbers of the decoder's large products while it trains; bf16 is faster where the CPU has AVX512-BF16
     #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
     pub precision: PrecisionArg,
+}
+
+impl TrainingArgs {
+    /// The invariances given, or those of an invariant VAE.
+    pub fn invariances(&self) -> Invariances {
+        self.invariances.unwrap_or(Invariances { rotation: true, translation: true, scale: false })
+    }
 }
 
 /// A width, or infinity for `uniform`.
@@ -316,16 +325,33 @@ pub struct TrainArgs {
     /// Training
     #[command(flatten)]
     pub training: TrainingArgs,
+    /// What encoder and decoder are told of each sample, so that the latents need not say it: labels (classes from 0),
+    /// targets (continuous factors), or both
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub condition: Vec<ConditionArg>,
     /// Go on from the checkpoint in the run directory, as if training had never stopped; --epochs may be higher
     #[arg(long)]
     pub resume: bool,
 }
 
+/// What a model can be conditioned on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ConditionArg {
+    /// The class of each sample.
+    Labels,
+    /// The continuous targets.
+    Targets,
+}
+
 /// Kinds of model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ModelArg {
-    /// Invariant VAE: VAE, rVAE, tVAE, trVAE and scale.
+    /// Invariant VAE: rVAE, tVAE, trVAE and scale.
     Ivae,
+    /// Plain VAE: an invariant one without invariances.
+    Vae,
+    /// Conditional VAE: an invariant one that is told what --condition says.
+    Cvae,
 }
 
 /// Options of `encode`.

@@ -189,7 +189,7 @@ fn seconds(case: &Case) -> Result<f64> {
     let make = |rng: &mut ChaCha8Rng| {
         Ivae::new(&cpu, &params, rng).map_err(|e| parsimon_nets::Error::Device(e.to_string()).into())
     };
-    let fitted = fit(make, &data, case.rows, &options, None, |_| std::ops::ControlFlow::Continue(()))?;
+    let fitted = fit(make, &(&data).into(), case.rows, &options, None, |_| std::ops::ControlFlow::Continue(()))?;
     let spent: Vec<f64> = fitted.state.history.iter().map(|e| e.seconds).collect();
     Ok(spent.windows(2).map(|w| w[1] - w[0]).fold(f64::INFINITY, f64::min))
 }

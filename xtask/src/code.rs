@@ -1,7 +1,7 @@
 use anyhow::{Context, Result};
 use dfdx::tensor::Cpu;
 use parsimon_core::{Normalise, Patches, Range, Scaling};
-use parsimon_ivae::{Ivae, ScalingConfig};
+use parsimon_ivae::{Condition, Examples, Ivae, ScalingConfig};
 
 use crate::args::{DecodeArgs, EncodeArgs};
 use crate::output::writable;
@@ -15,7 +15,12 @@ pub fn encode(args: &EncodeArgs) -> Result<()> {
     if let Some(note) = note {
         println!("note: {note}");
     }
-    let latents = model.embedding(&data).with_context(|| args.data.display().to_string())?;
+    let Condition { classes, factors } = &model.params().condition;
+    let labels = dataset.labels.as_ref().filter(|_| *classes > 0).map(|l| l.view());
+    let factors = dataset.targets.as_ref().filter(|_| !factors.is_empty()).map(|f| f.view());
+    let latents = model
+        .embedding(Examples::conditioned(&data, labels, factors))
+        .with_context(|| args.data.display().to_string())?;
     parsimon_io::write_latents(&args.out, &latents)?;
     println!("{}: latents of {} samples", args.out.display(), latents.len());
     Ok(())

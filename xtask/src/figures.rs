@@ -4,7 +4,7 @@ use anyhow::Result;
 use dfdx::tensor::Cpu;
 use ndarray::Array1;
 use parsimon_core::Embedding;
-use parsimon_ivae::{Ivae, Manifold};
+use parsimon_ivae::{Grid, Ivae, steps};
 use parsimon_report::Figure;
 use parsimon_report::colour::ColourMap;
 use parsimon_report::figures::{self, Colour, LearningCurve, MapStyle};
@@ -20,19 +20,52 @@ const PCA_MAPS: usize = 2;
 /// Example patches beside their reconstructions.
 const EXAMPLES: usize = 10;
 
-/// The decoded manifold of z1 and z2 over the range of these latents.
-pub fn manifold(model: &Ivae<Cpu>, latents: &Embedding) -> Result<Figure> {
-    let Manifold { images, z1, z2 } = model.manifold(latents, SIDE)?;
-    let rounded =
-        |values: Vec<f32>| values.iter().map(|v| (f64::from(*v) * 100.0).round() / 100.0).collect::<Vec<f64>>();
-    let figure = figures::manifold(images.view(), &rounded(z1), &rounded(z2), "z1", "z2", "Decoded manifold")?;
-    let caption = "What the decoder makes of the content latents, over the range they cover; the pose is the mean one. Where no site lies (see the scatter plot) the decoder guesses.";
-    Ok(figure.named("manifold", caption))
+/// Classes at most that get a manifold of their own.
+const CLASSES: usize = 20;
+
+/// What the decoder makes of the content latents over the range they cover: the manifold of z1 and z2; of a model that is
+/// told classes, z1 class by class and a manifold for each; of one that is told factors, a sweep of each against z1.
+pub fn manifolds(model: &Ivae<Cpu>, latents: &Embedding) -> Result<Vec<Figure>> {
+    let condition = &model.params().condition;
+    let rest = "The pose is the mean one. Where no sample lies (see the scatter plot) the decoder guesses.";
+    let manifold = |name: &str, title: &str, class: usize| -> Result<Figure> {
+        let figure = tiles(&model.manifold(latents, SIDE, class as i64)?, "z1", "z2", title)?;
+        Ok(figure.named(name, &format!("What the decoder makes of the content, over the range it covers. {rest}")))
+    };
+    let mut drawn = Vec::new();
+    if condition.classes == 0 {
+        drawn.push(manifold("manifold", "Decoded manifold", 0)?);
+    } else {
+        let classes = (0..condition.classes).map(|k| k as f32).collect();
+        let grid = model.grid(latents, ("z1", steps(latents, "z1", SIDE)?), ("class", classes), 0)?;
+        let caption = format!("Every class at the same content, z1 rising to the right, the rest at its mean. {rest}");
+        drawn.push(tiles(&grid, "z1", "class", "Decoded manifold, class by class")?.named("manifold", &caption));
+        for class in 0..condition.classes.min(CLASSES) {
+            drawn.push(manifold(
+                &format!("manifold_class{class}"),
+                &format!("Decoded manifold, class {class}"),
+                class,
+            )?);
+        }
+    }
+    for name in condition.columns() {
+        let (x, y) = (steps(latents, &name, SIDE)?, steps(latents, "z1", SIDE)?);
+        let grid = model.grid(latents, (&name, x), ("z1", y), 0)?;
+        let caption = format!("The factor {name} rising to the right at the same content along each row. {rest}");
+        drawn.push(tiles(&grid, &name, "z1", &format!("Sweep of {name}"))?.named(&format!("sweep_{name}"), &caption));
+    }
+    Ok(drawn)
+}
+
+fn tiles(grid: &Grid, x: &str, y: &str, title: &str) -> Result<Figure> {
+    let rounded = |values: &[f32]| values.iter().map(|v| (f64::from(*v) * 100.0).round() / 100.0).collect::<Vec<f64>>();
+    Ok(figures::manifold(grid.images.view(), &rounded(&grid.x), &rounded(&grid.y), x, y, title)?)
 }
 
 /// All figures of an analysis by their names, which are the stems of their files.
 pub fn all(analysis: &Analysis) -> Result<BTreeMap<String, Figure>> {
-    let mut drawn = vec![sites(analysis)?, manifold(&analysis.trained.fitted.state.model, &analysis.latents)?];
+    let mut drawn = vec![sites(analysis)?];
+    drawn.extend(manifolds(&analysis.trained.fitted.state.model, &analysis.latents)?);
     drawn.push(reconstructions(analysis)?);
     drawn.extend(maps(analysis)?);
     drawn.extend(scatters(analysis)?);

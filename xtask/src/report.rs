@@ -106,8 +106,9 @@ pub fn uncalibrated(image: &Image) -> String {
 fn parameters(analysis: &Analysis) -> Vec<(String, String)> {
     let used = &analysis.detection.used;
     let params = analysis.trained.fitted.state.model.params();
-    let Params { size, invariances, latent, convolutions, hidden, activation, skip, noise, beta, prior, inference } =
-        params;
+    let Params {
+        size, invariances, latent, convolutions, hidden, activation, skip, noise, beta, prior, inference, ..
+    } = params;
     let Options { epochs, batch, learning_rate, pixels, precision, holdout, patience, starts, .. } =
         &analysis.trained.options;
     let stored = if analysis.image.metadata.stored_as.is_empty() { "–" } else { &analysis.image.metadata.stored_as };

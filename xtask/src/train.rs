@@ -4,11 +4,11 @@ use std::sync::atomic::Ordering;
 use anyhow::{Context, Result, ensure};
 use dfdx::tensor::Cpu;
 use parsimon_core::{Patches, Range, Scaling};
-use parsimon_ivae::{Config, Inference, Ivae, Noise, Params, Prior, load_config};
+use parsimon_ivae::{Condition, Config, Examples, Inference, Invariances, Ivae, Noise, Params, Prior, load_config};
 use parsimon_nets::Precision;
 use parsimon_train::{Bar, Fitted, Options, State, load_checkpoint, save_checkpoint, write_history};
 
-use crate::args::{InferenceArg, LikelihoodArg, ModelArg, PrecisionArg, TrainArgs, TrainingArgs};
+use crate::args::{ConditionArg, InferenceArg, LikelihoodArg, ModelArg, PrecisionArg, TrainArgs, TrainingArgs};
 use crate::figures;
 use crate::output::Output;
 use crate::{FINISHES, STOP};
@@ -28,16 +28,26 @@ pub struct Trained {
     pub options: Options,
 }
 
+/// The narrowest prior width of the angle, in rad, with which views are taken unasked: none is trapped within less.
+const WIDE: f32 = 0.5;
+
 /// Parameters of a model of these data as the command line gives them; `noise` and `angle` are the defaults of the
-/// likelihood and of the angle's prior width.
-pub fn params(args: &TrainingArgs, data: &Patches, noise: Noise, angle: f32) -> Result<Params> {
+/// likelihood and of the angle's prior width, that of the inference if there is none.
+pub fn params(args: &TrainingArgs, data: &Patches, noise: Noise, angle: Option<f32>) -> Result<Params> {
     let base = Prior::default();
-    let (inference, angle) = match args.inference {
-        InferenceArg::Plain => (Inference::Plain, angle),
+    let angle = args.prior_angle.or(angle);
+    let can = args.invariances().rotation && args.convolutions.is_empty();
+    let usual = if can && (angle.is_none_or(|a| a >= WIDE) || args.symmetry != 1) {
+        InferenceArg::Views
+    } else {
+        InferenceArg::Plain
+    };
+    let (inference, free) = match args.inference.unwrap_or(usual) {
+        InferenceArg::Plain => (Inference::Plain, base.angle),
         InferenceArg::Views => (Inference::Views(args.views), f32::INFINITY),
     };
     let prior = Prior {
-        angle: args.prior_angle.unwrap_or(angle),
+        angle: angle.unwrap_or(free),
         symmetry: args.symmetry,
         shift: args.prior_shift.unwrap_or(base.shift),
         scale: args.prior_scale.unwrap_or(base.scale),
@@ -54,7 +64,7 @@ pub fn params(args: &TrainingArgs, data: &Patches, noise: Noise, angle: f32) -> 
     };
     Ok(Params {
         size: data.shape(),
-        invariances: args.invariances,
+        invariances: args.invariances(),
         latent: args.latent,
         convolutions: args.convolutions.clone(),
         hidden: args.hidden.clone(),
@@ -64,6 +74,7 @@ pub fn params(args: &TrainingArgs, data: &Patches, noise: Noise, angle: f32) -> 
         beta: args.beta,
         prior,
         inference,
+        condition: Condition::default(),
     })
 }
 
@@ -107,7 +118,7 @@ pub fn options(args: &TrainingArgs, rows: usize, epochs: usize, batch: usize, st
     let epochs = args.epochs.unwrap_or(epochs);
     // One epoch leaves none after the choice among several starts.
     let starts = args.starts.unwrap_or(if epochs == 1 { 1 } else { starts });
-    let some = !args.exact && args.pixels < 1.0 && !args.invariances.none();
+    let some = !args.exact && args.pixels < 1.0 && !args.invariances().none();
     let usual = if some { BATCH.0 } else { BATCH.1 };
     let batch = args.batch.unwrap_or(usual.min(batch).min(trained.div_ceil(10)).max(1));
     // Small batches are noisy too, and do not bear the larger steps.
@@ -136,9 +147,9 @@ pub fn options(args: &TrainingArgs, rows: usize, epochs: usize, batch: usize, st
 }
 
 /// Trains with a progress bar and checkpoints in the run directory.
-pub fn fit(data: &Patches, params: &Params, options: Options, run: &Output, resume: bool) -> Result<Trained> {
+pub fn fit(data: &Examples<'_>, params: &Params, options: Options, run: &Output, resume: bool) -> Result<Trained> {
     let device = Cpu::default();
-    let config = Config::new(params, &options, data.scaling());
+    let config = Config::new(params, &options, data.patches().scaling());
     let state = if resume { Some(resumed(&device, &config, run)?) } else { None };
     let checkpoint = run.sub(CHECKPOINT);
     let mut earlier = Earlier::new(run);
@@ -256,17 +267,19 @@ fn others(then: &str, now: &str) -> String {
 
 impl Trained {
     /// Writes the run directory: model, configuration, history, latents and manifold.
-    pub fn write(&self, data: &Patches, run: &Output) -> Result<()> {
+    pub fn write(&self, data: &Examples<'_>, run: &Output) -> Result<()> {
         let model = &self.fitted.state.model;
         let mut history = Vec::new();
         write_history(&mut history, &self.fitted.state.history)?;
         let latents = model.embedding(data)?;
-        let manifold = figures::manifold(model, &latents)?.png()?;
-        for (name, bytes) in model.files(&self.options, data.scaling())? {
+        let manifolds = figures::manifolds(model, &latents)?;
+        for (name, bytes) in model.files(&self.options, data.patches().scaling())? {
             run.write(name, &bytes)?;
         }
         run.write("history.csv", &history)?;
-        run.write("manifold.png", &manifold)?;
+        for figure in manifolds {
+            run.write(&format!("{}.png", figure.name), &figure.png()?)?;
+        }
         run.latents("latents.npz", &latents)
     }
 
@@ -288,17 +301,32 @@ impl Trained {
 }
 
 pub fn run(args: &TrainArgs) -> Result<()> {
-    let ModelArg::Ivae = args.model;
+    let mut training = args.training.clone();
+    if args.model != ModelArg::Ivae {
+        training.invariances.get_or_insert_with(Invariances::default);
+    }
+    ensure!(
+        args.model != ModelArg::Cvae || !args.condition.is_empty(),
+        "a cvae needs --condition labels, targets or both"
+    );
     let dataset = parsimon_io::read_dataset(&args.data)?;
     let data = dataset.images.with_context(|| format!("{}: holds no images", args.data.display()))?;
     let run = Output::new(&args.out)?;
-    let params = params(&args.training, &data, Noise::Bernoulli, Prior::default().angle)?;
-    let options = options(&args.training, data.len(), 60, 100, 1);
+    let told = |what| args.condition.contains(&what);
+    let none = |what: &str| format!("{}: --condition {what} needs `{what}`, which the file lacks", args.data.display());
+    let labels = if told(ConditionArg::Labels) { Some(dataset.labels.with_context(|| none("labels"))?) } else { None };
+    let factors =
+        if told(ConditionArg::Targets) { Some(dataset.targets.with_context(|| none("targets"))?) } else { None };
+    let (labels, factors) = (labels.as_ref().map(|l| l.view()), factors.as_ref().map(|f| f.view()));
+    let condition = Condition::of(labels, factors).with_context(|| args.data.display().to_string())?;
+    let params = Params { condition, ..params(&training, &data, Noise::Bernoulli, None)? };
+    let options = options(&training, data.len(), 60, 100, 1);
     params.check()?;
     options.check(data.len())?;
     if !args.resume && run.path("model.safetensors").exists() {
         println!("note: the run in {} will be replaced when this training ends", run.folder().display());
     }
+    let data = Examples::conditioned(&data, labels, factors);
     let trained = fit(&data, &params, options, &run, args.resume)?;
     run.all_or_none(|run| trained.write(&data, run))?;
     println!("{}", trained.summary());

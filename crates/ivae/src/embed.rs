@@ -4,7 +4,7 @@ use ndarray::{Array1, Array4};
 use parsimon_core::{BoxError, Embed, Embedding, Generate, Patches};
 use parsimon_nets::Compute;
 
-use crate::{Error, Ivae, Result};
+use crate::{Error, Examples, Ivae, Result};
 
 /// An angle on (−π, π].
 pub(crate) fn wrap(angle: f32) -> f32 {
@@ -14,13 +14,15 @@ pub(crate) fn wrap(angle: f32) -> f32 {
 
 impl<D: Compute> Ivae<D> {
     /// Latents of patches as named columns: `angle` (rad, counter-clockwise, wrapped to (−π, π]), `dx` to the right and
-    /// `dy` down (half-widths of the patch), `scale`, then `z1`, `z2`, …; each with its standard deviation.
+    /// `dy` down (half-widths of the patch), `scale`, then `z1`, `z2`, …; each with its standard deviation. What the model is
+    /// conditioned on comes with them: `c1`, `c2`, …, and the class.
     ///
     /// # Errors
-    /// If the patches differ in size from those the model was trained on.
-    pub fn embedding(&self, data: &Patches) -> Result<Embedding> {
-        let (means, sds) = self.encode(data)?;
-        let mut embedding = Embedding::new(data.len());
+    /// If the patches differ in size from those the model was trained on, or what it is conditioned on is missing.
+    pub fn embedding<'a>(&self, data: impl Into<Examples<'a>>) -> Result<Embedding> {
+        let data = data.into();
+        let (means, sds) = self.encode(&data)?;
+        let mut embedding = Embedding::new(data.patches.len());
         let names = self.params().columns();
         for (latent, name) in names.iter().enumerate() {
             let column =
@@ -37,15 +39,29 @@ impl<D: Compute> Ivae<D> {
             }
             embedding.push(name, mean, Some(sd))?;
         }
+        for (name, factor) in
+            self.params().condition.columns().iter().zip(data.factors.iter().flat_map(|f| f.columns()))
+        {
+            embedding.push(name, factor.to_owned(), None)?;
+        }
+        if let Some(labels) = data.labels {
+            embedding.set_class(labels.to_owned())?;
+        }
         Ok(embedding)
     }
 
     /// Mean images (N×H×W×C, in \[0,1\]) of latents, with their pose.
     ///
     /// # Errors
-    /// If a column of the model is missing, or a scale is not above 0.
+    /// If a column of the model or the class is missing, a class is unknown, or a scale is not above 0.
     pub fn images(&self, latents: &Embedding) -> Result<Array4<f32>> {
-        let columns = 4 + self.params().latent;
+        let condition = &self.params().condition;
+        let (columns, told) = (self.params().decoder_inputs(), condition.inputs());
+        let names = condition.columns();
+        let factors = latents.matrix(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let class = latents.class().filter(|_| condition.classes > 0);
+        let factors = (!names.is_empty()).then(|| factors.view());
+        let conditions = condition.rows(latents.len(), class.map(|c| c.view()), factors)?;
         let mut placed = vec![0.0f32; latents.len() * columns];
         for (name, (place, _)) in self.params().columns().iter().zip(self.params().places()) {
             for (row, value) in placed.chunks_exact_mut(columns).zip(&latents.column(name)?.mean) {
@@ -55,56 +71,85 @@ impl<D: Compute> Ivae<D> {
                 row[place] = if name == "scale" { value.ln() } else { *value };
             }
         }
+        for (row, condition) in placed.chunks_exact_mut(columns).zip(conditions.chunks_exact(told.max(1))) {
+            row[columns - told..].copy_from_slice(condition);
+        }
         self.decode(&placed)
     }
 
     /// The decoded manifold: images at equal steps of z1 (along a row, rising) and z2 (from row to row, rising) over the
-    /// range that `latents` cover, from their 1 % to their 99 % quantile; all other latents at their means.
+    /// range that `latents` cover, from their 1 % to their 99 % quantile; all else as in [`Ivae::grid`].
     ///
     /// # Shapes
     /// (side²)×H×W×C, row by row, and `side` values of each; with a single content latent one row and one value of z2.
     ///
     /// # Errors
-    /// If a column of the model is missing or empty.
-    pub fn manifold(&self, latents: &Embedding, side: usize) -> Result<Manifold> {
-        let steps = |name: &str, n: usize| -> Result<Vec<f32>> {
-            let mut values = latents.column(name)?.mean.to_vec();
-            values.sort_by(f32::total_cmp);
-            let at = |share: f64| values.get((share * (values.len().max(1) - 1) as f64).round() as usize);
-            let (Some(low), Some(high)) = (at(0.01), at(0.99)) else {
-                return Err(parsimon_core::Error::Empty { what: "latents", shape: vec![0] }.into());
-            };
-            Ok((0..n).map(|i| low + (high - low) * (i as f32 + 0.5) / n as f32).collect())
+    /// As [`Ivae::grid`].
+    pub fn manifold(&self, latents: &Embedding, side: usize, class: i64) -> Result<Grid> {
+        let z1 = steps(latents, "z1", side)?;
+        let z2 = if self.params().latent > 1 { steps(latents, "z2", side)? } else { vec![0.0] };
+        self.grid(latents, ("z1", z1), ("z2", z2), class)
+    }
+
+    /// Images at every pair of values of two columns (`x` along a row, `y` from row to row), all other latents and factors
+    /// at their means. Of a model that is told classes, the images are of `class`, unless `class` is a column of the grid.
+    ///
+    /// # Shapes
+    /// (values of y·values of x)×H×W×C, row by row.
+    ///
+    /// # Errors
+    /// If a column of the model is missing or empty, or there is no such class.
+    pub fn grid(&self, latents: &Embedding, x: (&str, Vec<f32>), y: (&str, Vec<f32>), class: i64) -> Result<Grid> {
+        let points = x.1.len() * y.1.len();
+        let value = |name: &str, point: usize| match name {
+            _ if name == x.0 => x.1.get(point % x.1.len()).copied(),
+            _ if name == y.0 => y.1.get(point / x.1.len()).copied(),
+            _ => None,
         };
-        let side = side.max(1);
-        let z1 = steps("z1", side)?;
-        let z2 = if self.params().latent > 1 { steps("z2", side)? } else { vec![0.0] };
-        let points = z1.len() * z2.len();
         let mut grid = Embedding::new(points);
-        for name in self.params().columns() {
-            let value = |point: usize| match name.as_str() {
-                "z1" => z1[point % z1.len()],
-                "z2" => z2[point / z1.len()],
-                _ => f32::NAN,
+        for name in self.params().columns().iter().chain(&self.params().condition.columns()) {
+            let column: Option<Array1<f32>> = (0..points).map(|p| value(name, p)).collect();
+            let column = match column {
+                Some(column) => column,
+                None => {
+                    let mean = &latents.column(name)?.mean;
+                    let rest = if name == "angle" { circular_mean(mean) } else { mean.mean().unwrap_or(0.0) };
+                    Array1::from_elem(points, rest)
+                }
             };
-            let mean = &latents.column(&name)?.mean;
-            let rest = if name == "angle" { circular_mean(mean) } else { mean.mean().unwrap_or(0.0) };
-            let column = (0..points).map(|p| if value(p).is_nan() { rest } else { value(p) }).collect();
-            grid.push(&name, column, None)?;
+            grid.push(name, column, None)?;
         }
-        Ok(Manifold { images: self.images(&grid)?, z1, z2 })
+        if self.params().condition.classes > 0 {
+            grid.set_class((0..points).map(|p| value("class", p).map_or(class, |c| c as i64)).collect())?;
+        }
+        Ok(Grid { images: self.images(&grid)?, x: x.1, y: y.1 })
     }
 }
 
-/// What [`Ivae::manifold`] decodes.
+/// So many equal steps over the range of a column, from its 1 % to its 99 % quantile.
+///
+/// # Errors
+/// If the column is missing or empty.
+pub fn steps(latents: &Embedding, name: &str, count: usize) -> Result<Vec<f32>> {
+    let mut values = latents.column(name)?.mean.to_vec();
+    values.sort_by(f32::total_cmp);
+    let at = |share: f64| values.get((share * (values.len().max(1) - 1) as f64).round() as usize);
+    let (Some(low), Some(high)) = (at(0.01), at(0.99)) else {
+        return Err(parsimon_core::Error::Empty { what: "latents", shape: vec![0] }.into());
+    };
+    let n = count.max(1);
+    Ok((0..n).map(|i| low + (high - low) * (i as f32 + 0.5) / n as f32).collect())
+}
+
+/// What [`Ivae::grid`] decodes.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Manifold {
+pub struct Grid {
     /// (rows·columns)×H×W×C, row by row.
     pub images: Array4<f32>,
-    /// z1 of the columns.
-    pub z1: Vec<f32>,
-    /// z2 of the rows.
-    pub z2: Vec<f32>,
+    /// Values of the columns.
+    pub x: Vec<f32>,
+    /// Values of the rows.
+    pub y: Vec<f32>,
 }
 
 /// Direction of the mean of unit vectors at these angles.

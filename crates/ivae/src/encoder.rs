@@ -6,6 +6,7 @@ use parsimon_nets::{
 use parsimon_objective::Posterior;
 use rand::Rng;
 
+use crate::examples::Batch;
 use crate::model::NetResult;
 use crate::views::Views;
 use crate::{Params, Result};
@@ -25,6 +26,8 @@ pub(crate) enum Encoder<D: Compute> {
 /// Convolutions, dense layers, mean and ln σ of all latents.
 #[derive(Debug, Clone)]
 pub(crate) struct PlainEncoder<D: Compute> {
+    /// Channels of the patches, if there are convolutions.
+    channels: Option<usize>,
     convolutions: Vec<Pooled<D>>,
     layers: Vec<Dense<D>>,
     mean: Dense<D>,
@@ -62,6 +65,7 @@ fn chain<D: Compute>(device: &D, inputs: usize, params: &Params, rng: &mut impl 
 
 impl<D: Compute> Encoder<D> {
     pub(crate) fn new(device: &D, params: &Params, rng: &mut impl Rng) -> Result<Self> {
+        let told = params.condition.inputs();
         let last = params.hidden.last().copied().unwrap_or(1);
         let mut head = |inputs, outputs| Dense::new(device, inputs, outputs, Activation::Identity, rng);
         if let Some(count) = params.views() {
@@ -70,20 +74,30 @@ impl<D: Compute> Encoder<D> {
             let chance = head(last, 1)?;
             let heads = [head(last, pose)?, head(last, pose)?];
             let content = [head(2 * last, params.latent)?, head(2 * last, params.latent)?];
-            let layers = chain(device, views.columns(), params, rng)?;
+            let layers = chain(device, views.columns() + told, params, rng)?;
             return Ok(Self::Views(Box::new(ViewEncoder { views, layers, chance, pose: heads, content })));
         }
         let (convolutions, features) = convolutions(device, params, rng)?;
+        let (channels, features) =
+            if convolutions.is_empty() { (None, features + told) } else { (Some(params.size.2), features) };
         let layers = chain(device, features, params, rng)?;
         let latents = params.columns().len();
         let mean = Dense::new(device, last, latents, Activation::Identity, rng)?;
         let log_sd = Dense::new(device, last, latents, Activation::Identity, rng)?;
-        Ok(Self::Plain(Box::new(PlainEncoder { convolutions, layers, mean, log_sd })))
+        Ok(Self::Plain(Box::new(PlainEncoder { channels, convolutions, layers, mean, log_sd })))
     }
 }
 
 impl<D: Compute> PlainEncoder<D> {
-    pub(crate) fn posterior<T: Tape<f32, D>>(&self, x: &Data<'_>) -> NetResult<Posterior<D, T>> {
+    pub(crate) fn posterior<T: Tape<f32, D>>(&self, batch: &Batch<'_>) -> NetResult<Posterior<D, T>> {
+        let (columns, x) = (batch.data.shape().1, batch.data.values());
+        // Convolutions are told the condition at every pixel.
+        let (pixels, channels) = match self.channels {
+            Some(channels) => (columns / channels, channels),
+            None => (1, columns),
+        };
+        let told = batch.told(Data::lent(x, channels)?)?;
+        let x = &Data::lent(told.values(), told.shape().1 * pixels)?;
         let mut found = None;
         for (layer, pool) in &self.convolutions {
             let h = match found.take() {
@@ -102,8 +116,8 @@ impl<D: Compute> PlainEncoder<D> {
 }
 
 impl<D: Compute> ViewEncoder<D> {
-    pub(crate) fn see<T: Tape<f32, D>>(&self, x: &Data<'_>) -> NetResult<Seen<D, T>> {
-        let views = self.views.of(x)?;
+    pub(crate) fn see<T: Tape<f32, D>>(&self, batch: &Batch<'_>) -> NetResult<Seen<D, T>> {
+        let views = batch.told(self.views.of(&batch.data)?)?;
         let Some((last, below)) = self.layers.split_last() else {
             return Err(parsimon_nets::Error::Device("an encoder without layers".to_owned()));
         };
@@ -194,7 +208,8 @@ impl<D: Compute> Parameters<D> for Encoder<D> {
 /// Convolutions of 3×3 pixels, pooled in between while a side of 4 and more is left, and how many features come out.
 fn convolutions<D: Compute>(device: &D, params: &Params, rng: &mut impl Rng) -> Result<(Vec<Pooled<D>>, usize)> {
     let (height, width, channels) = params.size;
-    let mut extent = Extent { height, width, channels };
+    let told = if params.convolutions.is_empty() { 0 } else { params.condition.inputs() };
+    let mut extent = Extent { height, width, channels: channels + told };
     let mut layers = Vec::new();
     for (i, &filters) in params.convolutions.iter().enumerate() {
         let layer = Convolution::new(device, extent, Window::same(3, extent), filters, params.activation, rng)?;

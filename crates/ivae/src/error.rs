@@ -27,6 +27,14 @@ pub enum Error {
         /// What the model was trained on.
         expected: (usize, usize, usize),
     },
+    /// Labels or factors that are not those the model is conditioned on.
+    #[error("the model is conditioned on {expected}, found {found}")]
+    Condition {
+        /// What was found.
+        found: String,
+        /// What the model expects.
+        expected: String,
+    },
     /// A run directory that does not hold a sound model.
     #[error("{path}: {reason}")]
     Run {

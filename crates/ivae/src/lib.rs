@@ -1,8 +1,11 @@
 #![doc = include_str!("../README.md")]
 
+mod alignment;
+mod condition;
 mod embed;
 mod encoder;
 mod error;
+mod examples;
 mod model;
 mod params;
 mod pixels;
@@ -11,8 +14,10 @@ mod run;
 mod turning;
 mod views;
 
-pub use embed::Manifold;
+pub use condition::{Condition, Factor};
+pub use embed::{Grid, steps};
 pub use error::{Error, Result};
+pub use examples::Examples;
 pub use model::Ivae;
 pub use params::{Inference, Invariances, Noise, Params, Prior};
 pub use represent::{IvaeEstimator, train};

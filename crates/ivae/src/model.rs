@@ -1,8 +1,7 @@
 use dfdx::shapes::HasShape;
 use dfdx::tensor::{NoneTape, Tape, Tensor};
-use dfdx::tensor_ops::TryMatMul;
+use dfdx::tensor_ops::{TryAdd, TryMatMul};
 use ndarray::Array4;
-use parsimon_core::Patches;
 use parsimon_nets::{
     Activation, Compute, Data, Dense, Matrix, Parameters, Precision, Rows, Scored, SpatialDecoder, Target, dense_score,
     matrix,
@@ -14,8 +13,10 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 
 use crate::encoder::Encoder;
+use crate::examples::{Batch, Examples};
 use crate::pixels::{draw_pixels, pick, share_of};
-use crate::{Error, Noise, Params, Result};
+use crate::turning::ALIGNED;
+use crate::{Noise, Params, Result};
 
 pub(crate) type NetResult<T> = std::result::Result<T, parsimon_nets::Error>;
 
@@ -60,8 +61,9 @@ impl<D: Compute> Ivae<D> {
         let (height, width, channels) = params.size;
         let encoder = Encoder::new(device, params, rng)?;
         let hidden: Vec<usize> = params.hidden.iter().rev().copied().collect();
+        let content = params.latent + params.condition.inputs();
         let decoder = if params.invariances.none() {
-            let sizes = [&[params.latent], &hidden[..], &[height * width * channels]].concat();
+            let sizes = [&[content], &hidden[..], &[height * width * channels]].concat();
             let layer = |(l, pair): (usize, &[usize])| {
                 let last = l + 2 == sizes.len();
                 let activation = if last { Activation::Identity } else { params.activation };
@@ -69,7 +71,7 @@ impl<D: Compute> Ivae<D> {
             };
             Decoder::Dense(sizes.windows(2).enumerate().map(layer).collect::<NetResult<_>>()?)
         } else {
-            let mut spatial = SpatialDecoder::new(device, params.size, params.latent, &hidden, params.activation, rng)?;
+            let mut spatial = SpatialDecoder::new(device, params.size, content, &hidden, params.activation, rng)?;
             if params.skip {
                 spatial = spatial.with_skips(rng)?;
             }
@@ -96,16 +98,28 @@ impl<D: Compute> Ivae<D> {
 
     /// Latents in units of their prior widths → inputs of the decoder, of as many latents from this one on.
     pub(crate) fn place<T: Tape<f32, D>>(&self, u: Rows<D, T>, first: usize) -> NetResult<Rows<D, T>> {
-        if let Decoder::Dense(_) = self.decoder {
+        let (latents, columns) = (u.shape().1, self.params.decoder_inputs());
+        if latents == columns && self.params.invariances.none() {
             return Ok(u);
         }
-        let latents = u.shape().1;
-        let columns = 4 + self.params.latent;
         let mut table = vec![0.0; latents * columns];
         for (latent, (column, width)) in self.params.places().into_iter().skip(first).take(latents).enumerate() {
             table[latent * columns + column] = width;
         }
         u.try_matmul(matrix(&self.device, table, latents, columns)?).map_err(failed)
+    }
+
+    /// Inputs of the decoder, told the condition of each row.
+    pub(crate) fn tell<T: Tape<f32, D>>(&self, placed: Rows<D, T>, batch: &Batch<'_>) -> NetResult<Rows<D, T>> {
+        let (rows, columns, width) = (batch.rows(), self.params.decoder_inputs(), self.params.condition.inputs());
+        if width == 0 {
+            return Ok(placed);
+        }
+        let mut told = vec![0.0; rows * columns];
+        for (row, condition) in told.chunks_exact_mut(columns).zip(batch.conditions.chunks_exact(width)) {
+            row[columns - width..].copy_from_slice(condition);
+        }
+        placed.try_add(matrix(&self.device, told, rows, columns)?).map_err(failed)
     }
 
     /// log p of rows given placed latents.
@@ -155,19 +169,20 @@ impl<D: Compute> Ivae<D> {
     /// −ELBO of rows, with the tape of `T`.
     fn negative_elbo<T: Tape<f32, D>>(
         &self,
-        data: &Data<'_>,
+        batch: &Batch<'_>,
         step: Step,
         noise: &mut ChaCha8Rng,
     ) -> parsimon_train::Result<(Tensor<(), f32, D, T>, Terms)> {
         let encoder = match &self.encoder {
             Encoder::Plain(encoder) => encoder,
-            Encoder::Views(encoder) => return self.negative_elbo_of_views(encoder, data, step, noise),
+            Encoder::Views(encoder) => return self.negative_elbo_of_views(encoder, batch, step, noise),
         };
-        let (rows, _) = data.shape();
-        let posterior = encoder.posterior(data)?;
+        let rows = batch.rows();
+        let posterior = encoder.posterior(batch)?;
         let divergence = posterior.divergence()?;
         let u = posterior.sample(self.normal(rows, self.params.columns().len(), noise)?)?;
-        let scored = self.score_share(self.place(u, 0)?, data, step, noise)?;
+        let placed = self.tell(self.place(u, 0)?, batch)?;
+        let scored = self.score_share(placed, &batch.data, step, noise)?;
         let terms = self.terms(-mean(&scored.rows), mean(&divergence.rows));
         Ok((negative_elbo(scored.total, divergence.total, self.params.beta, rows)?, terms))
     }
@@ -177,23 +192,23 @@ impl<D: Compute> Ivae<D> {
     }
 
     /// Mean and standard deviation (rows·latents each) of the latents: rad, half-widths, ln scale, content.
-    pub(crate) fn encode(&self, data: &Patches) -> Result<(Vec<f32>, Vec<f32>)> {
-        self.check_size(data)?;
+    pub(crate) fn encode(&self, data: &Examples<'_>) -> Result<(Vec<f32>, Vec<f32>)> {
+        data.check(&self.params)?;
         let widths: Vec<f32> = self.params.places().into_iter().map(|p| p.1).collect();
-        let rows: Vec<usize> = (0..data.len()).collect();
+        let rows: Vec<usize> = (0..data.patches.len()).collect();
         let (mut means, mut sds) = (Vec::new(), Vec::new());
         for rows in rows.chunks(EVALUATION_ROWS) {
-            let x = self.gather(data, rows)?;
+            let batch = data.batch(&self.params.condition, rows)?;
             match &self.encoder {
                 Encoder::Plain(encoder) => {
-                    let posterior = encoder.posterior::<NoneTape>(&x)?;
+                    let posterior = encoder.posterior::<NoneTape>(&batch)?;
                     let wide = |(v, width): (f32, &f32)| v * width;
                     let widths = || widths.iter().cycle();
                     means.extend(posterior.mean.as_vec().into_iter().zip(widths()).map(wide));
                     sds.extend(posterior.log_sd.as_vec().into_iter().map(f32::exp).zip(widths()).map(wide));
                 }
                 Encoder::Views(encoder) => {
-                    let (mean, sd) = self.straighten(encoder, &x)?;
+                    let (mean, sd) = self.straighten(encoder, &batch)?;
                     means.extend(mean);
                     sds.extend(sd);
                 }
@@ -202,10 +217,10 @@ impl<D: Compute> Ivae<D> {
         Ok((means, sds))
     }
 
-    /// Mean images of latents placed as the decoder wants them (rows, 4 + latent).
+    /// Mean images of inputs of the decoder (rows, inputs).
     pub(crate) fn decode(&self, placed: &[f32]) -> Result<Array4<f32>> {
         let (height, width, channels) = self.params.size;
-        let columns = 4 + self.params.latent;
+        let columns = self.params.decoder_inputs();
         let rows = placed.len() / columns;
         let mut values = Vec::with_capacity(rows * height * width * channels);
         for block in placed.chunks(EVALUATION_ROWS * columns) {
@@ -215,8 +230,7 @@ impl<D: Compute> Ivae<D> {
                     values.extend(decoder.outputs(&matrix(&self.device, block.to_vec(), n, columns)?)?);
                 }
                 Decoder::Dense(layers) => {
-                    let z = block.chunks_exact(columns).flat_map(|row| row[4..].to_vec()).collect();
-                    let mut h = matrix(&self.device, z, n, self.params.latent)?;
+                    let mut h = matrix(&self.device, block.to_vec(), n, columns)?;
                     for layer in layers {
                         h = layer.forward(h)?;
                     }
@@ -228,32 +242,6 @@ impl<D: Compute> Ivae<D> {
         values.iter_mut().for_each(|v| *v = v.clamp(0.0, 1.0));
         Array4::from_shape_vec((rows, height, width, channels), values)
             .map_err(|e| parsimon_nets::Error::Device(e.to_string()).into())
-    }
-
-    /// Fails unless the data have the size the model was made for.
-    pub(crate) fn check_size(&self, data: &Patches) -> Result<()> {
-        let (found, expected) = (data.shape(), self.params.size);
-        if found == expected { Ok(()) } else { Err(Error::Size { found, expected }) }
-    }
-
-    /// Some rows of the data.
-    fn gather<'a>(&self, data: &'a Patches, rows: &[usize]) -> NetResult<Data<'a>> {
-        let (h, w, c) = data.shape();
-        let images = data.images();
-        if let (Some(all), Some(&first)) = (images.to_slice(), rows.first())
-            && rows.iter().enumerate().all(|(i, row)| *row == first + i)
-        {
-            return Data::lent(&all[first * h * w * c..][..rows.len() * h * w * c], h * w * c);
-        }
-        let mut values = Vec::with_capacity(rows.len() * h * w * c);
-        for &row in rows {
-            let image = images.index_axis(ndarray::Axis(0), row);
-            match image.as_slice() {
-                Some(image) => values.extend_from_slice(image),
-                None => values.extend(image.iter()),
-            }
-        }
-        Data::new(values, h * w * c)
     }
 }
 
@@ -289,21 +277,26 @@ impl<D: Compute> Parameters<D> for Ivae<D> {
 }
 
 impl<D: Compute> Model<D> for Ivae<D> {
-    type Data = Patches;
+    type Data<'a> = Examples<'a>;
 
     fn loss(
         &self,
-        data: &Patches,
+        data: &Examples<'_>,
         rows: &[usize],
         step: Step,
         noise: &mut ChaCha8Rng,
     ) -> parsimon_train::Result<(Loss<D>, Terms)> {
-        let x = self.gather(data, rows)?;
-        self.negative_elbo(&x, step, noise)
+        let mut batch = data.batch(&self.params.condition, rows)?;
+        if let Encoder::Views(encoder) = &self.encoder
+            && step.done < ALIGNED
+        {
+            batch.turns = data.turns(self, &encoder.views, rows)?;
+        }
+        self.negative_elbo(&batch, step, noise)
     }
 
-    fn evaluate(&self, data: &Patches, rows: &[usize], noise: &mut ChaCha8Rng) -> parsimon_train::Result<Terms> {
-        let x = self.gather(data, rows)?;
-        Ok(self.negative_elbo::<NoneTape>(&x, Step::EXACT, noise)?.1)
+    fn evaluate(&self, data: &Examples<'_>, rows: &[usize], noise: &mut ChaCha8Rng) -> parsimon_train::Result<Terms> {
+        let batch = data.batch(&self.params.condition, rows)?;
+        Ok(self.negative_elbo::<NoneTape>(&batch, Step::EXACT, noise)?.1)
     }
 }

@@ -1,10 +1,10 @@
-use std::f32::consts::PI;
+use std::f32::consts::{PI, SQRT_2};
 use std::str::FromStr;
 
-use parsimon_nets::{Activation, Likelihood};
+use parsimon_nets::{Activation, Likelihood, POSE};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{Condition, Error, Result};
 
 /// Which variations are trivial, each with a latent of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -137,6 +137,9 @@ pub struct Params {
     /// How the pose is found; default from one look at the patch.
     #[serde(default)]
     pub inference: Inference,
+    /// What encoder and decoder are told of each sample; default nothing.
+    #[serde(default)]
+    pub condition: Condition,
 }
 
 /// How the encoder finds the pose.
@@ -191,6 +194,7 @@ impl Params {
             beta: 1.0,
             prior: Prior::default(),
             inference: Inference::Plain,
+            condition: Condition::default(),
         }
     }
 
@@ -232,6 +236,7 @@ impl Params {
         if !(1..=12).contains(&self.prior.symmetry) {
             return bad("symmetry", self.prior.symmetry.to_string(), "1 to 12");
         }
+        self.condition.check()?;
         let angle = match self.inference {
             Inference::Views(_) if self.prior.angle == f32::INFINITY => 1.0,
             _ => self.prior.angle,
@@ -261,6 +266,16 @@ impl Params {
         pose.chain((1..=self.latent).map(|i| format!("z{i}"))).collect()
     }
 
+    /// Inputs of the decoder: pose if it has any, content, condition.
+    pub(crate) fn decoder_inputs(&self) -> usize {
+        self.first_content() + self.latent + self.condition.inputs()
+    }
+
+    /// The first of these that is content.
+    pub(crate) fn first_content(&self) -> usize {
+        if self.invariances.none() { 0 } else { POSE }
+    }
+
     /// Number of views the encoder takes of a patch, if it takes several.
     pub(crate) fn views(&self) -> Option<usize> {
         match self.inference {
@@ -272,18 +287,27 @@ impl Params {
     /// ln of the prior probability of each view: that of its angle by a normal distribution of the prior's width, wrapped
     /// around the circle.
     pub(crate) fn log_prior_of_views(&self) -> Vec<f32> {
+        self.log_prior_about(self.prior.angle)
+    }
+
+    /// The same of the difference of two angles.
+    pub(crate) fn log_prior_of_turns(&self) -> Vec<f32> {
+        self.log_prior_about(SQRT_2 * self.prior.angle)
+    }
+
+    fn log_prior_about(&self, width: f32) -> Vec<f32> {
         let Some(count) = self.views() else { return Vec::new() };
         let part = 2.0 * PI / self.prior.symmetry as f32;
         let density = |k: usize| -> f32 {
             let angle = part * k as f32 / count as f32;
-            (-8..=8).map(|turn| (-0.5 * ((angle + part * turn as f32) / self.prior.angle).powi(2)).exp()).sum()
+            (-8..=8).map(|turn| (-0.5 * ((angle + part * turn as f32) / width).powi(2)).exp()).sum()
         };
         let densities: Vec<f32> = (0..count).map(density).collect();
         let sum: f32 = densities.iter().sum();
         densities.into_iter().map(|d| (d / sum).max(f32::MIN_POSITIVE).ln()).collect()
     }
 
-    /// Where each latent goes among the decoder's inputs (γ, Δx, Δy, ln scale, z…), and its prior width.
+    /// Where each latent goes among the decoder's inputs (γ, Δx, Δy, ln scale, z…, or z… alone), and its prior width.
     pub(crate) fn places(&self) -> Vec<(usize, f32)> {
         let Prior { angle, shift, scale, symmetry } = self.prior;
         // Within a view: half the step to the next, so that together they make an even density.
@@ -297,7 +321,7 @@ impl Params {
         };
         let pose = self.columns().len() - self.latent;
         let pose = self.columns().into_iter().take(pose).map(place);
-        pose.chain((0..self.latent).map(|i| (4 + i, 1.0))).collect()
+        pose.chain((0..self.latent).map(|i| (self.first_content() + i, 1.0))).collect()
     }
 }
 

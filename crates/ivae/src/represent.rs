@@ -4,32 +4,34 @@ use dfdx::tensor::Cpu;
 use parsimon_core::{BoxError, Embed, Patches, Represent};
 use parsimon_nets::Compute;
 use parsimon_train::{Fitted, Options, Progress, State, fit};
+use rand_chacha::ChaCha8Rng;
 
-use crate::{Error, Ivae, Params, Result};
+use crate::{Error, Examples, Ivae, Params, Result};
 
-/// Trains a model on patches.
+/// Trains a model on patches, or on [`Examples`] with what it is conditioned on.
 ///
 /// # Errors
 /// If a parameter is outside its range, the patches have another size than `params` says, there are fewer than a
 /// batch, or the loss stops being finite.
-pub fn train<D: Compute>(
+pub fn train<'a, D: Compute>(
     device: &D,
     params: &Params,
-    data: &Patches,
+    data: impl Into<Examples<'a>>,
     options: &Options,
     resume: Option<State<Ivae<D>>>,
     observe: impl FnMut(&Progress<'_, Ivae<D>>) -> ControlFlow<()>,
 ) -> Result<Fitted<Ivae<D>>> {
     params.check()?;
-    if data.shape() != params.size {
-        return Err(Error::Size { found: data.shape(), expected: params.size });
-    }
-    let make = |rng: &mut rand_chacha::ChaCha8Rng| match Ivae::new(device, params, rng) {
+    let mut data = data.into();
+    data.check(params)?;
+    let rows = data.patches.len();
+    (data.aligned, data.seed) = (options.check(rows)?.train, options.seed);
+    let make = |rng: &mut ChaCha8Rng| match Ivae::new(device, params, rng) {
         Ok(model) => Ok(model),
         Err(Error::Nets(e)) => Err(e.into()),
         Err(e) => Err(parsimon_nets::Error::Device(e.to_string()).into()),
     };
-    Ok(fit(make, data, data.len(), options, resume, observe)?)
+    Ok(fit(make, &data, rows, options, resume, observe)?)
 }
 
 /// The invariant VAE as a way to represent patches, next to PCA and the rest.

@@ -4,22 +4,28 @@ use dfdx::prelude::{ReshapeTo, SumTo};
 use dfdx::shapes::Axis;
 use dfdx::tensor::{NoneTape, Tape, Tensor};
 use dfdx::tensor_ops::{GatherTo, TryAdd, TryMatMul, TryMul, TrySub};
-use parsimon_nets::{Compute, Data, Matrix, Precision, Rows, matrix, values};
+use parsimon_nets::{Compute, Data, Matrix, POSE, Precision, Rows, matrix, values};
 use parsimon_objective::{Posterior, negative_elbo};
 use parsimon_train::{Step, Terms};
-use rand::Rng;
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::Ivae;
 use crate::encoder::ViewEncoder;
+use crate::examples::Batch;
 use crate::model::{NetResult, failed, mean};
 use crate::pixels::{draw_pixels, pick};
 
-/// Pixels of a row scored in a step, shared among its views.
-const SCORED: usize = 192;
+/// Pixels of a row scored in a step, shared among its views, and of each view when latents are wanted.
+const SCORED: usize = 96;
+const SCORED_AT_LAST: usize = 256;
 
-/// Share of the epochs in which every view is scored, and q has no say yet.
-const EARLY: f64 = 0.25;
+/// Weight of ln q in what a step takes for the chance of a view. The score of few pixels errs by more nats than views
+/// differ by, and q remembers those of all steps before.
+const TRUST: f32 = 10.0;
+
+/// Share of the epochs in which patches are taken to lie as they do against each other, if that is known.
+pub(crate) const ALIGNED: f64 = 0.5;
 
 /// Views scored after that, and whenever latents are wanted.
 const CANDIDATES: usize = 4;
@@ -78,13 +84,15 @@ impl<D: Compute> Ivae<D> {
         &self,
         encoder: &ViewEncoder<D>,
         found: &Found,
+        batch: &Batch<'_>,
         which: &[usize],
         noise: Option<(&[f32], &[f32])>,
     ) -> Vec<f32> {
         let (views, content) = (&encoder.views.angles, self.params().latent);
         let pose = found.pose.0.len() / found.log_q.len();
         let places = self.params().places();
-        let columns = 4 + content;
+        let columns = self.params().decoder_inputs();
+        let told = self.params().condition.inputs();
         let mut placed = vec![0.0; which.len() * columns];
         for (row, &i) in placed.chunks_exact_mut(columns).zip(which) {
             let (b, k) = (i / views.len(), i % views.len());
@@ -94,8 +102,9 @@ impl<D: Compute> Ivae<D> {
             }
             for j in 0..content {
                 let draw = noise.map_or(0.0, |(_, n)| n[b * content + j] * found.content.1[b * content + j].exp());
-                row[4 + j] = found.content.0[b * content + j] + draw;
+                row[POSE + j] = found.content.0[b * content + j] + draw;
             }
+            row[POSE + content..].copy_from_slice(&batch.conditions[b * told..][..told]);
             let (sin, cos) = views[k].sin_cos();
             row[0] += views[k];
             (row[1], row[2]) = (cos * row[1] + sin * row[2], cos * row[2] - sin * row[1]);
@@ -103,59 +112,59 @@ impl<D: Compute> Ivae<D> {
         placed
     }
 
-    /// log p given placed latents, `each` of them for every row, on these pixels of each row, or all.
+    /// log p given placed latents, `each` of them for every row, told from these pixels of each row.
     fn score_each(
         &self,
         placed: Vec<f32>,
         each: usize,
         data: &Data<'_>,
-        pixels: Option<&[u32]>,
+        pixels: &[u32],
         precision: Precision,
     ) -> NetResult<Vec<f32>> {
-        let (rows, columns) = data.shape();
+        let rows = data.shape().0;
         let n = placed.len() / (rows * each);
         let placed = matrix(self.device(), placed, rows * each, n)?;
-        let scored = match pixels {
-            Some(pixels) => {
-                let picked = pick(data.values(), pixels, rows, self.params().size.2);
-                let columns = picked.len() / rows;
-                let (picked, pixels) = (repeat(&picked, columns, each), repeat(pixels, pixels.len() / rows, each));
-                self.score(placed, &Data::new(picked, columns)?, Some(&pixels), precision)?
-            }
-            None => self.score(placed, &Data::new(repeat(data.values(), columns, each), columns)?, None, precision)?,
-        };
+        let picked = pick(data.values(), pixels, rows, self.params().size.2);
+        let columns = picked.len() / rows;
+        let (picked, pixels) = (repeat(&picked, columns, each), repeat(pixels, pixels.len() / rows, each));
+        let scored = self.score(placed, &Data::new(picked, columns)?, Some(&pixels), precision)?;
         Ok(scored.rows)
     }
 
-    /// −ELBO of rows. While training (`T` owns a tape), the decoder scores views on few pixels, one is drawn from these
-    /// responsibilities, and q is drawn towards them; else a view is drawn from q.
+    /// −ELBO of rows. While training (`T` owns a tape), the view is first that of the turn given; later the decoder scores
+    /// views on few pixels, and one is drawn from these responsibilities; q is drawn towards either. Else a view is drawn
+    /// from q.
     pub(crate) fn negative_elbo_of_views<T: Tape<f32, D>>(
         &self,
         encoder: &ViewEncoder<D>,
-        data: &Data<'_>,
+        batch: &Batch<'_>,
         step: Step,
         noise: &mut ChaCha8Rng,
     ) -> parsimon_train::Result<(Tensor<(), f32, D, T>, Terms)> {
-        let (rows, _) = data.shape();
+        let (data, turns, rows) = (&batch.data, batch.turns.as_deref(), batch.rows());
         let (views, beta) = (encoder.views.count(), self.params().beta);
-        let seen = encoder.see::<T>(data)?;
+        let seen = encoder.see::<T>(batch)?;
         let found = self.found(&seen.odds, &seen.pose, &seen.content);
         let pose = found.pose.0.len() / (rows * views);
         let (pose_noise, content_noise) =
             (self.normal(rows, pose, noise)?, self.normal(rows, self.params().latent, noise)?);
         let log_prior = self.params().log_prior_of_views();
-        let early = step.done < EARLY;
-        let each = if T::OWNS_TAPE && !early { CANDIDATES.min(views) } else { views };
+        let scores = T::OWNS_TAPE && turns.is_none();
+        let each = if scores { CANDIDATES.min(views) } else { views };
         let which = candidates(&found.log_q, views, each, noise);
-        let log_r: Vec<f32> = if T::OWNS_TAPE {
+        let log_r: Vec<f32> = if let Some(turns) = turns {
+            let known = |(i, which): (usize, &usize)| {
+                let nearest = turns[i / views].rem_euclid(views as f32).round() as usize % views;
+                if *which % views == nearest { 0.0 } else { f32::NEG_INFINITY }
+            };
+            which.iter().enumerate().map(known).collect()
+        } else if scores {
             let (height, width, _) = self.params().size;
             let pixels = draw_pixels(height * width, (SCORED / each).max(1), rows, noise);
             let draws = (values(&pose_noise), values(&content_noise));
-            let placed = self.placed_views(encoder, &found, &which, Some((&draws.0, &draws.1)));
-            let log_p = self.score_each(placed, each, data, Some(&pixels), step.precision)?;
-            let score = |(p, i): (&f32, &usize)| {
-                p - beta * found.kl[*i] + if early { log_prior[i % views] } else { found.log_q[*i] }
-            };
+            let placed = self.placed_views(encoder, &found, batch, &which, Some((&draws.0, &draws.1)));
+            let log_p = self.score_each(placed, each, data, &pixels, step.precision)?;
+            let score = |(p, i): (&f32, &usize)| p - beta * found.kl[*i] + TRUST * found.log_q[*i];
             let mut log_r: Vec<f32> = log_p.iter().zip(&which).map(score).collect();
             log_r.chunks_exact_mut(each).for_each(log_softmax);
             log_r
@@ -181,7 +190,8 @@ impl<D: Compute> Ivae<D> {
             z = z.try_add(more).map_err(failed)?;
         }
         let content = self.place(z, first)?;
-        let scored = self.score_share(pose.try_add(content).map_err(failed)?, data, step, noise)?;
+        let placed = self.tell(pose.try_add(content).map_err(failed)?, batch)?;
+        let scored = self.score_share(placed, data, step, noise)?;
 
         let choice: Vec<f32> = found
             .log_q
@@ -207,7 +217,7 @@ impl<D: Compute> Ivae<D> {
 
     /// Placed latents as they are in a view → as they are in the patch.
     fn turned<T: Tape<f32, D>>(&self, placed: Rows<D, T>, turns: &[f32]) -> NetResult<Rows<D, T>> {
-        let (rows, columns) = (turns.len(), 4 + self.params().latent);
+        let (rows, columns) = (turns.len(), self.params().decoder_inputs());
         let table = |f: &dyn Fn(f32, usize) -> f32| -> NetResult<Matrix<D>> {
             let values = turns.iter().flat_map(|t| (0..columns).map(|c| f(*t, c))).collect();
             matrix(self.device(), values, rows, columns)
@@ -228,27 +238,29 @@ impl<D: Compute> Ivae<D> {
     }
 
     /// Mean and standard deviation of the latents of rows, in the view that the decoder likes best of the likeliest.
-    pub(crate) fn straighten(&self, encoder: &ViewEncoder<D>, data: &Data<'_>) -> NetResult<(Vec<f32>, Vec<f32>)> {
+    pub(crate) fn straighten(&self, encoder: &ViewEncoder<D>, batch: &Batch<'_>) -> NetResult<(Vec<f32>, Vec<f32>)> {
         let views = encoder.views.count();
-        let seen = encoder.see::<NoneTape>(data)?;
+        let seen = encoder.see::<NoneTape>(batch)?;
         let found = self.found(&seen.odds, &seen.pose, &seen.content);
         let n = CANDIDATES.min(views);
         let of_row = |(b, log_q): (usize, &[f32])| likely(log_q, n).into_iter().map(move |k| b * views + k);
         let which: Vec<usize> = found.log_q.chunks_exact(views).enumerate().flat_map(of_row).collect();
-        let placed = self.placed_views(encoder, &found, &which, None);
-        let log_p = self.score_each(placed.clone(), n, data, None, Precision::F32)?;
-        let log_prior = self.params().log_prior_of_views();
+        let placed = self.placed_views(encoder, &found, batch, &which, None);
+        let (data, rows, (height, width, _)) = (&batch.data, batch.rows(), self.params().size);
+        let pixels = draw_pixels(height * width, SCORED_AT_LAST, rows, &mut ChaCha8Rng::seed_from_u64(0));
+        let log_p = self.score_each(placed.clone(), n, data, &pixels, Precision::F32)?;
+        let (log_prior, beta) = (self.params().log_prior_of_views(), self.params().beta);
         let places = self.params().places();
-        let (content, columns) = (self.params().latent, 4 + self.params().latent);
+        let (content, columns) = (self.params().latent, self.params().decoder_inputs());
         let pose = places.len() - content;
         let (mut means, mut sds) = (Vec::new(), Vec::new());
-        for b in 0..data.shape().0 {
-            let of = |c: &usize| log_p[*c] - self.params().beta * found.kl[which[*c]] + log_prior[which[*c] % views];
+        for b in 0..rows {
+            let of = |c: &usize| log_p[*c] - beta * (found.kl[which[*c]] - log_prior[which[*c] % views]);
             let c = (b * n..(b + 1) * n).max_by(|i, j| of(i).total_cmp(&of(j))).unwrap_or(b * n);
             let (i, best) = (which[c], which[c] % views);
             let row = &placed[c * columns..][..columns];
             means.extend(places[..pose].iter().map(|(place, _)| row[*place]));
-            means.extend(&row[4..]);
+            means.extend(&row[POSE..POSE + content]);
             let sd = |j: usize| places[j].1 * found.pose.1[i * pose + j].exp();
             let (sin, cos) = encoder.views.angles[best].sin_cos();
             for (j, (place, _)) in places[..pose].iter().enumerate() {

@@ -16,6 +16,8 @@ pub(crate) struct Views {
     channels: usize,
     /// Each sample as a mean of four pixels: their numbers and weights.
     samples: Vec<[(u32, f32); 4]>,
+    /// Share of the patch around each sample, in squares of the step between rings.
+    areas: Vec<f32>,
     /// Samples of the views, view after view.
     order: Vec<u32>,
 }
@@ -31,12 +33,13 @@ impl Views {
         let step = (radius * (0.5 * TAU / SAMPLES).sqrt()).max(1.0);
         let rings = (radius / step).round().max(1.0) as usize;
         let turn = count * fold;
-        let (mut samples, mut ring_starts) = (Vec::new(), Vec::new());
+        let (mut samples, mut areas, mut ring_starts) = (Vec::new(), Vec::new(), Vec::new());
         for ring in 0..rings {
             let r = radius * (ring as f32 + 0.5) / rings as f32;
             // Whole turns of a view must bring samples onto samples.
             let around = ((TAU * r / step / turn as f32).round().max(1.0) as usize) * turn;
             ring_starts.push((samples.len(), around));
+            areas.extend(std::iter::repeat_n(TAU * r / step / around as f32, around));
             for i in 0..around {
                 let (sin, cos) = (TAU * i as f32 / around as f32).sin_cos();
                 samples.push(between(centre_y - r * sin, centre_x + r * cos, height, width));
@@ -50,7 +53,7 @@ impl Views {
         };
         let order = (0..count).flat_map(view).collect();
         let angles = (0..count).map(|k| TAU * k as f32 / turn as f32).collect();
-        Self { angles, channels, samples, order }
+        Self { angles, channels, samples, areas, order }
     }
 
     /// How many there are of a patch.
@@ -61,6 +64,11 @@ impl Views {
     /// Numbers of a view.
     pub(crate) fn columns(&self) -> usize {
         self.samples.len() * self.channels
+    }
+
+    /// Square roots of the share of the patch that each number of a view stands for.
+    pub(crate) fn root_areas(&self) -> Vec<f32> {
+        self.areas.iter().flat_map(|a| std::iter::repeat_n(a.sqrt(), self.channels)).collect()
     }
 
     /// The views of patches.

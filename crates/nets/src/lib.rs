@@ -34,4 +34,4 @@ pub use likelihood::{Likelihood, Scored, Target};
 pub use parameters::Parameters;
 pub use precision::Precision;
 pub use rate::product_rate;
-pub use spatial::{Skip, SpatialDecoder, grid};
+pub use spatial::{POSE, Skip, SpatialDecoder, grid};

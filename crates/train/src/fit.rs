@@ -16,19 +16,25 @@ pub type Loss<D> = Tensor<(), f32, D, OwnedTape<f32, D>>;
 /// Something that can be trained.
 pub trait Model<D: Compute>: Parameters<D> + Clone {
     /// What it is trained on, kept once for all batches.
-    type Data: ?Sized;
+    type Data<'a>: ?Sized;
 
     /// The loss of some rows, and its parts.
     ///
     /// # Errors
     /// If the device fails.
-    fn loss(&self, data: &Self::Data, rows: &[usize], step: Step, noise: &mut ChaCha8Rng) -> Result<(Loss<D>, Terms)>;
+    fn loss(
+        &self,
+        data: &Self::Data<'_>,
+        rows: &[usize],
+        step: Step,
+        noise: &mut ChaCha8Rng,
+    ) -> Result<(Loss<D>, Terms)>;
 
     /// The parts of the loss, without gradients; cannot change the model.
     ///
     /// # Errors
     /// If the device fails.
-    fn evaluate(&self, data: &Self::Data, rows: &[usize], noise: &mut ChaCha8Rng) -> Result<Terms>;
+    fn evaluate(&self, data: &Self::Data<'_>, rows: &[usize], noise: &mut ChaCha8Rng) -> Result<Terms>;
 }
 
 /// Where training stands after an epoch: enough to go on from there.
@@ -104,7 +110,7 @@ const EVALUATION_BATCH: usize = 500;
 ///
 /// # Errors
 /// If the device fails.
-pub fn evaluate<D: Compute, M: Model<D>>(model: &M, data: &M::Data, rows: &[usize], seed: u64) -> Result<Terms> {
+pub fn evaluate<D: Compute, M: Model<D>>(model: &M, data: &M::Data<'_>, rows: &[usize], seed: u64) -> Result<Terms> {
     let mut noise = rng(seed, 0, Stream::Evaluation, 0);
     let (mut loss, mut reconstruction, mut kl) = (0.0f64, 0.0f64, 0.0f64);
     let draws = evaluation_draws(rows.len());
@@ -131,7 +137,7 @@ pub fn evaluate<D: Compute, M: Model<D>>(model: &M, data: &M::Data, rows: &[usiz
 /// start, in all of them, or after the choice.
 pub fn fit<D: Compute, M: Model<D>>(
     mut make: impl FnMut(&mut ChaCha8Rng) -> Result<M>,
-    data: &M::Data,
+    data: &M::Data<'_>,
     rows: usize,
     options: &Options,
     resume: Option<State<M>>,
@@ -227,7 +233,7 @@ fn score(history: &[Epoch]) -> f32 {
 /// One pass over the training rows in a new order, and an evaluation.
 fn epoch<D: Compute, M: Model<D>>(
     state: &mut State<M>,
-    data: &M::Data,
+    data: &M::Data<'_>,
     split: &Split,
     options: &Options,
     spent: f64,

@@ -64,7 +64,7 @@ pub struct Skip<D: Compute> {
 const COORDINATE_SPREAD: f32 = 5.0;
 
 /// Number of pose columns before the content: γ, Δx, Δy, λ.
-pub(crate) const POSE: usize = 4;
+pub const POSE: usize = 4;
 
 /// Coordinates (x, y) of the pixels of a patch about its centre, row by row; the longer side goes from −1 to 1, and both
 /// have one unit, so that a rotation is one on the screen.

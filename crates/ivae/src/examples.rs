@@ -1,0 +1,158 @@
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use ndarray::{Array1, ArrayView1, ArrayView2, Axis};
+use parsimon_core::Patches;
+use parsimon_nets::{Compute, Data};
+use rand::SeedableRng;
+use rand::seq::index::sample;
+use rand_chacha::ChaCha8Rng;
+
+use crate::alignment::{Alignment, LANDMARKS};
+use crate::model::NetResult;
+use crate::views::Views;
+use crate::{Condition, Error, Ivae, Params, Result};
+
+/// What a model is trained on: patches, and what is known of them.
+#[derive(Debug, Clone)]
+pub struct Examples<'a> {
+    pub(crate) patches: &'a Patches,
+    pub(crate) labels: Option<ArrayView1<'a, i64>>,
+    pub(crate) factors: Option<ArrayView2<'a, f32>>,
+    /// Rows that are turned against each other before training, and the seed that chooses landmarks among them.
+    pub(crate) aligned: Range<usize>,
+    pub(crate) seed: u64,
+    /// How far each of them is turned, in views, once it is known.
+    turns: OnceLock<Vec<f32>>,
+}
+
+impl<'a> From<&'a Patches> for Examples<'a> {
+    fn from(patches: &'a Patches) -> Self {
+        Self { patches, labels: None, factors: None, aligned: 0..0, seed: 0, turns: OnceLock::new() }
+    }
+}
+
+impl<'a> From<&Examples<'a>> for Examples<'a> {
+    fn from(examples: &Examples<'a>) -> Self {
+        examples.clone()
+    }
+}
+
+/// Some rows of [`Examples`].
+#[derive(Debug, Clone)]
+pub(crate) struct Batch<'a> {
+    /// Values of the pixels, (rows, pixels·channels).
+    pub(crate) data: Data<'a>,
+    /// What the model is told of each, (rows, inputs of the condition).
+    pub(crate) conditions: Vec<f32>,
+    /// How far each is turned, in views, if that is known.
+    pub(crate) turns: Option<Vec<f32>>,
+}
+
+impl Batch<'_> {
+    pub(crate) fn rows(&self) -> usize {
+        self.data.shape().0
+    }
+
+    /// Rows with the condition of its patch appended to each; equally many belong to each patch, one patch after the other.
+    pub(crate) fn told<'b>(&self, rows: Data<'b>) -> NetResult<Data<'b>> {
+        let ((n, columns), width) = (rows.shape(), self.conditions.len() / self.rows());
+        if width == 0 {
+            return Ok(rows);
+        }
+        let each = n / self.rows();
+        let mut joined = Vec::with_capacity(n * (columns + width));
+        for (i, row) in rows.values().chunks_exact(columns).enumerate() {
+            joined.extend_from_slice(row);
+            joined.extend_from_slice(&self.conditions[i / each * width..][..width]);
+        }
+        Data::new(joined, columns + width)
+    }
+}
+
+impl<'a> Examples<'a> {
+    /// Patches with labels, factors (N×K) or both, on which a model is conditioned.
+    pub fn conditioned(
+        patches: &'a Patches,
+        labels: Option<ArrayView1<'a, i64>>,
+        factors: Option<ArrayView2<'a, f32>>,
+    ) -> Self {
+        Self { labels, factors, ..Self::from(patches) }
+    }
+
+    /// The patches.
+    pub fn patches(&self) -> &'a Patches {
+        self.patches
+    }
+
+    /// Fails unless they are what the model was made for.
+    pub(crate) fn check(&self, params: &Params) -> Result<()> {
+        let (found, expected) = (self.patches.shape(), params.size);
+        if found != expected {
+            return Err(Error::Size { found, expected });
+        }
+        params.condition.rows(self.patches.len(), self.labels, self.factors).map(|_| ())
+    }
+
+    /// Some rows; `check` has found them to be of the model's kind.
+    pub(crate) fn batch(&self, condition: &Condition, rows: &[usize]) -> NetResult<Batch<'a>> {
+        let labels: Option<Array1<i64>> =
+            self.labels.map(|l| rows.iter().filter_map(|row| l.get(*row).copied()).collect());
+        let factors = self.factors.map(|f| f.select(Axis(0), rows));
+        let conditions =
+            condition.rows(rows.len(), labels.as_ref().map(|l| l.view()), factors.as_ref().map(|f| f.view()));
+        let conditions = conditions.map_err(|e| parsimon_nets::Error::Device(e.to_string()))?;
+        Ok(Batch { data: gather(self.patches, rows)?, conditions, turns: None })
+    }
+
+    /// How far some rows are turned, if all are among those to be aligned.
+    pub(crate) fn turns<D: Compute>(
+        &self,
+        model: &Ivae<D>,
+        views: &Views,
+        rows: &[usize],
+    ) -> NetResult<Option<Vec<f32>>> {
+        if rows.iter().any(|row| !self.aligned.contains(row)) {
+            return Ok(None);
+        }
+        let all = match self.turns.get() {
+            Some(all) => all,
+            None => {
+                let found = self.align(model, views)?;
+                self.turns.get_or_init(|| found)
+            }
+        };
+        Ok(rows.iter().map(|row| all.get(row - self.aligned.start).copied()).collect())
+    }
+
+    fn align<D: Compute>(&self, model: &Ivae<D>, views: &Views) -> NetResult<Vec<f32>> {
+        let count = self.aligned.len();
+        let landmarks = sample(&mut ChaCha8Rng::seed_from_u64(self.seed), count, count.min(LANDMARKS));
+        let landmarks: Vec<usize> = landmarks.into_iter().map(|i| self.aligned.start + i).collect();
+        let log_prior = model.params().log_prior_of_turns();
+        let alignment = Alignment::new(views, &log_prior, &gather(self.patches, &landmarks)?)?;
+        let rows: Vec<usize> = self.aligned.clone().collect();
+        let blocks = rows.chunks(LANDMARKS).map(|rows| alignment.turns(&gather(self.patches, rows)?));
+        Ok(blocks.collect::<NetResult<Vec<_>>>()?.concat())
+    }
+}
+
+/// Some patches.
+fn gather<'a>(data: &'a Patches, rows: &[usize]) -> NetResult<Data<'a>> {
+    let (h, w, c) = data.shape();
+    let images = data.images();
+    if let (Some(all), Some(&first)) = (images.to_slice(), rows.first())
+        && rows.iter().enumerate().all(|(i, row)| *row == first + i)
+    {
+        return Data::lent(&all[first * h * w * c..][..rows.len() * h * w * c], h * w * c);
+    }
+    let mut values = Vec::with_capacity(rows.len() * h * w * c);
+    for &row in rows {
+        let image = images.index_axis(Axis(0), row);
+        match image.as_slice() {
+            Some(image) => values.extend_from_slice(image),
+            None => values.extend(image.iter()),
+        }
+    }
+    Data::new(values, h * w * c)
+}
