@@ -3,6 +3,7 @@
 mod cards;
 mod error;
 mod graphene;
+mod peaks;
 mod perovskite;
 mod recipes;
 mod scan;
@@ -11,6 +12,7 @@ mod suits;
 pub use cards::{CardsParams, cards};
 pub use error::{Error, Result};
 pub use graphene::{GrapheneParams, graphene};
+pub use peaks::{PeaksParams, peaks};
 pub use perovskite::{PerovskiteParams, perovskite};
 pub use recipes::{REAL, Recipe};
 pub use suits::Suit;

@@ -34,6 +34,16 @@ pub enum Command {
     /// Images of latents by a trained model
     #[command(after_help = "Example:\n  cargo xtask decode run latents.npz --out images.npy")]
     Decode(DecodeArgs),
+    /// Move samples along the direction from one class to another, and decode them on the way
+    #[command(
+        after_help = "Example:\n  cargo xtask attribute run cards3.npz --from 0 --to 3 --out out/attribute\nWrites attribute.png, its images (.npy) and latents (.npz), and direction.csv."
+    )]
+    Attribute(AttributeArgs),
+    /// Decode samples on the way from one to the next
+    #[command(
+        after_help = "Example:\n  cargo xtask interpolate run cards3.npz --rows 3,17,40 --out out/between\nWrites interpolation.png, its images (.npy) and latents (.npz)."
+    )]
+    Interpolate(InterpolateArgs),
     /// Make data whose truth is known
     #[command(
         after_help = "Examples:\n  cargo xtask dataset cards3 --size 28 --per-suit 750 --seed 0 --out cards3.npz\n  cargo xtask dataset perovskite --out perovskite.npz"
@@ -50,7 +60,7 @@ pub enum Command {
 #[derive(Debug, Clone, Args)]
 pub struct TrainingArgs {
     /// Trivial variations, each with a latent of its own: r (rotation), t (translation), s (scale); none: a plain VAE
-    /// [default: r,t; none of vae and cvae]
+    /// [default: r,t; t of spectra; none of vae and cvae]
     #[arg(long)]
     pub invariances: Option<Invariances>,
     /// Number of content latents
@@ -69,12 +79,18 @@ pub struct TrainingArgs {
     #[arg(long)]
     pub skip: bool,
     /// bernoulli, continuous-bernoulli, gaussian (σ learned), gaussian=SIGMA, poisson (data that are counts) or
-    /// poisson=COUNTS (of the largest value) [default: bernoulli in train, gaussian in analyze]
+    /// poisson=COUNTS (of the largest value) [default: bernoulli in train of images, else gaussian]
     #[arg(long)]
     pub likelihood: Option<LikelihoodArg>,
     /// Weight of the divergence; 1 is the ELBO itself
     #[arg(long, default_value_t = 1.0)]
     pub beta: f32,
+    /// Share of the epochs over which that weight rises from 0, or the capacity to its end
+    #[arg(long, default_value_t = 0.0)]
+    pub warm_up: f64,
+    /// Divergence in nats that is free: the loss then holds β·|KL − capacity|
+    #[arg(long)]
+    pub capacity: Option<f32>,
     /// How the encoder finds the pose: views weighs several turned views of the patch, for r without convolutions; plain
     /// reads it off the patch, which is often trapped at a wrong angle where objects turn freely [default: views where they
     /// can, unless the prior of the angle is narrower than 0.5 rad]
@@ -145,6 +161,12 @@ impl TrainingArgs {
 fn prior_angle(text: &str) -> Result<f32, String> {
     let wrong = || format!("`{text}` is neither a width in rad nor `uniform`");
     if text == "uniform" { Ok(f32::INFINITY) } else { text.parse().map_err(|_| wrong()) }
+}
+
+/// Steps of a way, which has two ends.
+fn steps(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|n| (2..=100).contains(n));
+    count.ok_or_else(|| format!("`{text}` steps, accepted are 2 to 100"))
 }
 
 /// Ways to find the pose.
@@ -317,7 +339,7 @@ pub struct TrainArgs {
     /// Kind of model
     #[arg(value_enum)]
     pub model: ModelArg,
-    /// Data file: .npz with `images`, or .npy
+    /// Data file: .npz with `images` or `spectra`, or .npy of 3 or 4 dimensions (images) or 2 (spectra)
     pub data: PathBuf,
     /// Run directory
     #[arg(long)]
@@ -378,6 +400,48 @@ pub struct DecodeArgs {
     pub out: PathBuf,
 }
 
+/// Options of `attribute`.
+#[derive(Debug, Args)]
+pub struct AttributeArgs {
+    /// Run directory
+    pub run: PathBuf,
+    /// Data file with `labels`
+    pub data: PathBuf,
+    /// Class that is moved
+    #[arg(long)]
+    pub from: i64,
+    /// Class towards which it is moved
+    #[arg(long)]
+    pub to: i64,
+    /// Rows of the data, from 0 [default: the first six of the class]
+    #[arg(long, value_delimiter = ',')]
+    pub rows: Vec<usize>,
+    /// Images of each row, from a quarter of the way before the class to a quarter beyond the other
+    #[arg(long, default_value_t = 7, value_parser = steps)]
+    pub steps: usize,
+    /// Directory for the results
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+/// Options of `interpolate`.
+#[derive(Debug, Args)]
+pub struct InterpolateArgs {
+    /// Run directory
+    pub run: PathBuf,
+    /// Data file
+    pub data: PathBuf,
+    /// Rows of the data, from 0, two and more
+    #[arg(long, value_delimiter = ',')]
+    pub rows: Vec<usize>,
+    /// Images from one to the next, both included
+    #[arg(long, default_value_t = 9, value_parser = steps)]
+    pub steps: usize,
+    /// Directory for the results
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
 /// Options of `bench`.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
@@ -405,10 +469,10 @@ pub struct DatasetArgs {
     /// What to make
     #[arg(value_enum)]
     pub name: DatasetName,
-    /// Side of the images in pixels [default: 28 for cards, 512 else]
+    /// Side of the images in pixels [default: 28 for cards, 512 else], or channels of a spectrum [default: 128]
     #[arg(long)]
     pub size: Option<usize>,
-    /// Cards of each suit [default: 750]
+    /// Cards of each suit, or spectra of each shape [default: 750]
     #[arg(long)]
     pub per_suit: Option<usize>,
     /// Seed of everything random
@@ -430,6 +494,8 @@ pub enum DatasetName {
     Cards3,
     /// Rotation ±120°, shear ±20°.
     Cards4,
+    /// Spectra of two peaks that drift, of two shapes.
+    Peaks,
     /// Perovskite with ferroelectric domains, HAADF.
     Perovskite,
     /// Graphene doped with silicon and nitrogen.

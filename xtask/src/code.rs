@@ -1,16 +1,30 @@
+use std::path::Path;
+
 use anyhow::{Context, Result};
 use dfdx::tensor::Cpu;
-use parsimon_core::{Normalise, Patches, Range, Scaling};
+use ndarray::{Array1, ArrayView4, ArrayViewD, Axis};
+use parsimon_core::{Embedding, Normalise, Patches, Range, Scaling};
 use parsimon_ivae::{Condition, Examples, Ivae, ScalingConfig};
 
 use crate::args::{DecodeArgs, EncodeArgs};
 use crate::output::writable;
+use crate::train::samples;
 
 pub fn encode(args: &EncodeArgs) -> Result<()> {
-    let (model, config) = Ivae::load(&Cpu::default(), &args.run)?;
-    let dataset = parsimon_io::read_dataset(&args.data)?;
-    let data = dataset.images.with_context(|| format!("{}: holds no images", args.data.display()))?;
     writable(&args.out)?;
+    let (_, latents, _) = embedded(&args.run, &args.data)?;
+    parsimon_io::write_latents(&args.out, &latents)?;
+    println!("{}: latents of {} samples", args.out.display(), latents.len());
+    Ok(())
+}
+
+/// A trained model, the latents of data, and the labels of these.
+pub fn embedded(run: &Path, path: &Path) -> Result<(Ivae<Cpu>, Embedding, Option<Array1<i64>>)> {
+    let (model, config) = Ivae::load(&Cpu::default(), run)?;
+    let dataset = parsimon_io::read_dataset(path)?;
+    let pairs = dataset.images.is_some() && dataset.spectra.is_some();
+    let images = dataset.images.filter(|_| !pairs || config.params.size.0 > 1);
+    let data = samples(images, dataset.spectra).with_context(|| path.display().to_string())?;
     let (data, note) = scaled_as_trained(data, &config.scaling)?;
     if let Some(note) = note {
         println!("note: {note}");
@@ -18,12 +32,19 @@ pub fn encode(args: &EncodeArgs) -> Result<()> {
     let Condition { classes, factors } = &model.params().condition;
     let labels = dataset.labels.as_ref().filter(|_| *classes > 0).map(|l| l.view());
     let factors = dataset.targets.as_ref().filter(|_| !factors.is_empty()).map(|f| f.view());
-    let latents = model
-        .embedding(Examples::conditioned(&data, labels, factors))
-        .with_context(|| args.data.display().to_string())?;
-    parsimon_io::write_latents(&args.out, &latents)?;
-    println!("{}: latents of {} samples", args.out.display(), latents.len());
-    Ok(())
+    let latents = model.embedding(Examples::conditioned(&data, labels, factors));
+    let latents = latents.with_context(|| path.display().to_string())?;
+    Ok((model, latents, dataset.labels))
+}
+
+/// Images as they are written: N×H×W if they have one channel, N×L if they are spectra.
+pub fn squeezed(images: ArrayView4<'_, f32>) -> ArrayViewD<'_, f32> {
+    let (_, height, _, channels) = images.dim();
+    if channels > 1 {
+        return images.into_dyn();
+    }
+    let images = images.index_axis_move(Axis(3), 0);
+    if height == 1 { images.index_axis_move(Axis(1), 0).into_dyn() } else { images.into_dyn() }
 }
 
 /// Data in their own units are brought to 0…1 by the range the model was trained with, not by their own; and what a user
@@ -70,10 +91,8 @@ pub fn decode(args: &DecodeArgs) -> Result<()> {
     let latents = parsimon_io::read_latents(&args.latents)?;
     writable(&args.out)?;
     let images = model.images(&latents).with_context(|| format!("{}", args.latents.display()))?;
-    let single = images.dim().3 == 1;
     let shape = images.dim();
-    let view = if single { images.index_axis(ndarray::Axis(3), 0).into_dyn() } else { images.view().into_dyn() };
-    parsimon_io::write_npy(&args.out, view)?;
+    parsimon_io::write_npy(&args.out, squeezed(images.view()))?;
     println!("{}: {} images of {}×{} pixels", args.out.display(), shape.0, shape.1, shape.2);
     Ok(())
 }

@@ -1,5 +1,7 @@
 use anyhow::{Result, ensure};
-use parsimon_datasets::{CardsParams, GrapheneParams, PerovskiteParams, cards, graphene, perovskite};
+use parsimon_datasets::{
+    CardsParams, GrapheneParams, PeaksParams, PerovskiteParams, cards, graphene, peaks, perovskite,
+};
 use parsimon_io::{write_dataset, write_scene};
 
 use crate::args::{DatasetArgs, DatasetName};
@@ -12,6 +14,7 @@ pub fn run(args: &DatasetArgs) -> Result<()> {
         DatasetName::Cards2 => 2,
         DatasetName::Cards3 => 3,
         DatasetName::Cards4 => 4,
+        DatasetName::Peaks => return spectra(args),
         DatasetName::Perovskite | DatasetName::Graphene => {
             ensure!(args.per_suit.is_none(), "--per-suit belongs to the cards");
             return scene(args);
@@ -22,6 +25,15 @@ pub fn run(args: &DatasetArgs) -> Result<()> {
     let data = cards(&CardsParams { variant, size, per_suit, seed: args.seed })?;
     write_dataset(&args.out, &data)?;
     println!("{}: {} cards of {size}×{size} pixels", args.out.display(), data.samples()?);
+    Ok(())
+}
+
+fn spectra(args: &DatasetArgs) -> Result<()> {
+    let base = PeaksParams::default();
+    let (length, per_shape) = (args.size.unwrap_or(base.length), args.per_suit.unwrap_or(base.per_shape));
+    let data = peaks(&PeaksParams { length, per_shape, seed: args.seed, ..base })?;
+    write_dataset(&args.out, &data)?;
+    println!("{}: {} spectra of {length} channels", args.out.display(), data.samples()?);
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 
 mod analyze;
 mod args;
+mod arithmetic;
 mod bench;
 mod code;
 mod dataset;
@@ -80,6 +81,8 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Train(args) => train::run(args),
         Command::Encode(args) => code::encode(args),
         Command::Decode(args) => code::decode(args),
+        Command::Attribute(args) => arithmetic::attribute(args),
+        Command::Interpolate(args) => arithmetic::interpolate(args),
         Command::Dataset(args) => dataset::run(args),
         Command::Bench(args) => bench::run(args),
     })

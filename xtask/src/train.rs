@@ -1,9 +1,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use dfdx::tensor::Cpu;
-use parsimon_core::{Patches, Range, Scaling};
+use parsimon_core::{Patches, Range, Scaling, Spectra};
 use parsimon_ivae::{Condition, Config, Examples, Inference, Invariances, Ivae, Noise, Params, Prior, load_config};
 use parsimon_nets::Precision;
 use parsimon_train::{Bar, Fitted, Options, State, load_checkpoint, save_checkpoint, write_history};
@@ -72,6 +72,8 @@ pub fn params(args: &TrainingArgs, data: &Patches, noise: Noise, angle: Option<f
         skip: args.skip,
         noise,
         beta: args.beta,
+        warm_up: args.warm_up,
+        capacity: args.capacity,
         prior,
         inference,
         condition: Condition::default(),
@@ -300,26 +302,41 @@ impl Trained {
     }
 }
 
-pub fn run(args: &TrainArgs) -> Result<()> {
-    let mut training = args.training.clone();
-    if args.model != ModelArg::Ivae {
-        training.invariances.get_or_insert_with(Invariances::default);
+/// What a data file holds as patches: its images, or else its spectra as images of one row.
+pub fn samples(images: Option<Patches>, spectra: Option<Spectra>) -> Result<Patches> {
+    match (images, spectra) {
+        (Some(images), _) => Ok(images),
+        (None, Some(spectra)) => Ok(Patches::from_spectra(&spectra)?),
+        (None, None) => bail!("the file holds neither images nor spectra"),
     }
+}
+
+pub fn run(args: &TrainArgs) -> Result<()> {
     ensure!(
         args.model != ModelArg::Cvae || !args.condition.is_empty(),
         "a cvae needs --condition labels, targets or both"
     );
     let dataset = parsimon_io::read_dataset(&args.data)?;
-    let data = dataset.images.with_context(|| format!("{}: holds no images", args.data.display()))?;
+    let data = samples(dataset.images, dataset.spectra)?;
+    let mut training = args.training.clone();
+    let (none, one_row) = (Invariances::default(), data.shape().0 == 1);
+    match args.model {
+        // Spectra do not turn.
+        ModelArg::Ivae if one_row => training.invariances.get_or_insert(Invariances { translation: true, ..none }),
+        ModelArg::Ivae => training.invariances.get_or_insert(args.training.invariances()),
+        ModelArg::Vae | ModelArg::Cvae => training.invariances.get_or_insert(none),
+    };
     let run = Output::new(&args.out)?;
     let told = |what| args.condition.contains(&what);
-    let none = |what: &str| format!("{}: --condition {what} needs `{what}`, which the file lacks", args.data.display());
-    let labels = if told(ConditionArg::Labels) { Some(dataset.labels.with_context(|| none("labels"))?) } else { None };
+    let lacks =
+        |what: &str| format!("{}: --condition {what} needs `{what}`, which the file lacks", args.data.display());
+    let labels = if told(ConditionArg::Labels) { Some(dataset.labels.with_context(|| lacks("labels"))?) } else { None };
     let factors =
-        if told(ConditionArg::Targets) { Some(dataset.targets.with_context(|| none("targets"))?) } else { None };
+        if told(ConditionArg::Targets) { Some(dataset.targets.with_context(|| lacks("targets"))?) } else { None };
     let (labels, factors) = (labels.as_ref().map(|l| l.view()), factors.as_ref().map(|f| f.view()));
     let condition = Condition::of(labels, factors).with_context(|| args.data.display().to_string())?;
-    let params = Params { condition, ..params(&training, &data, Noise::Bernoulli, None)? };
+    let noise = if one_row { Noise::GaussianLearned } else { Noise::Bernoulli };
+    let params = Params { condition, ..params(&training, &data, noise, None)? };
     let options = options(&training, data.len(), 60, 100, 1);
     params.check()?;
     options.check(data.len())?;

@@ -427,6 +427,48 @@ fn a_conditional_model_is_told_classes_when_it_trains_encodes_and_decodes() {
 }
 
 #[test]
+fn spectra_are_trained_on_encoded_and_decoded() {
+    let bench = Bench::new();
+    let (data, out) = (bench.path("peaks.npz"), bench.path("run"));
+    run(&["dataset", "peaks", "--size", "32", "--per-suit", "60", "--out", &data]);
+    let options = ["--epochs", "3", "--hidden", "16,16", "--warm-up", "0.5", "--capacity", "5"];
+    run(&with(&["train", "ivae", &data, "--out", &out], &options));
+    let (latents, spectra) = (bench.path("latents.npz"), bench.path("spectra.npy"));
+    run(&["encode", &out, &data, "--out", &latents]);
+    let names: Vec<String> = read(&latents).columns().iter().map(|c| c.name.clone()).collect();
+    assert_eq!(names, ["dx", "z1", "z2"], "spectra shift along one axis and do not turn");
+    run(&["decode", &out, &latents, "--out", &spectra]);
+    let decoded = parsimon_io::read_dataset(Path::new(&spectra)).unwrap().spectra.unwrap();
+    assert_eq!(decoded.values().dim(), (120, 32));
+    refused(&["train", "ivae", &data, "--invariances", "r,t", "--out", &out], &["r,t", "spectra"]);
+    refused(&with(&["train", "ivae", &data, "--out", &out], &["--capacity=-1"]), &["capacity", "-1"]);
+}
+
+#[test]
+fn samples_are_moved_along_an_attribute_and_from_one_to_another() {
+    let bench = Bench::new();
+    let (data, out, to) = (bench.path("cards.npz"), bench.path("run"), bench.path("moved"));
+    run(&["dataset", "cards1", "--size", "12", "--per-suit", "20", "--out", &data]);
+    run(&["train", "vae", &data, "--epochs", "2", "--hidden", "16,16", "--out", &out]);
+    run(&["attribute", &out, &data, "--from", "0", "--to", "3", "--rows", "4,7", "--steps", "5", "--out", &to]);
+    run(&["interpolate", &out, &data, "--rows", "4,7,1", "--steps", "3", "--out", &to]);
+    let at = |name: &str| Path::new(&to).join(name);
+    let size = |name: &str| parsimon_io::read_dataset(&at(name)).unwrap().images.unwrap().len();
+    assert_eq!((size("attribute.npy"), size("interpolation.npy")), (10, 6));
+    assert!(at("attribute.png").exists() && at("interpolation.png").exists());
+    let (moved, all) = (parsimon_io::read_latents(&at("interpolation.npz")).unwrap(), bench.path("all.npz"));
+    run(&["encode", &out, &data, "--out", &all]);
+    let (way, z) = (&moved.get("z1").unwrap().mean, &read(&all).get("z1").unwrap().mean.clone());
+    assert_eq!([way[0], way[2], way[3], way[5]], [z[4], z[7], z[7], z[1]]);
+    let direction = std::fs::read_to_string(at("direction.csv")).unwrap();
+    assert!(direction.starts_with("latent,difference\nz1,"), "{direction}");
+    refused(&["attribute", &out, &data, "--from", "0", "--to", "9", "--out", &to], &["class", "9"]);
+    refused(&["interpolate", &out, &data, "--rows", "4", "--out", &to], &["--rows"]);
+    refused(&["interpolate", &out, &data, "--rows", "4,80", "--out", &to], &["80"]);
+    refused(&["interpolate", &out, &data, "--rows", "4,8", "--steps", "1", "--out", &to], &["`1` steps"]);
+}
+
+#[test]
 fn a_killed_training_resumes_to_the_same_bits() {
     let bench = Bench::new();
     let data = bench.data("bars.npy", bars(400));

@@ -1,6 +1,6 @@
 use ndarray::{Array4, ArrayView4, Axis as Dim};
 
-use crate::{Error, Normalise, Result, Scaling, Sites};
+use crate::{Error, Normalise, Result, Scaling, Sites, Spectra};
 
 /// Small images of equal size and channels, in \[0,1\], each with the site it came from.
 ///
@@ -42,6 +42,18 @@ impl Patches {
         check_finite("patches", values)?;
         let scaling = Scaling::find(values, how);
         Self::new(scaling.to_unit(values), scaling)
+    }
+
+    /// Spectra as images of one row; within \[0,1\] they are taken as they are, else the range of all becomes it.
+    ///
+    /// # Errors
+    /// As [`Patches::from_stored`].
+    pub fn from_spectra(spectra: &Spectra) -> Result<Self> {
+        let values = spectra.values().insert_axis(Dim(1)).insert_axis(Dim(3));
+        if values.iter().all(|v| (0.0..=1.0).contains(v)) {
+            return Self::new(values.mapv(|v| v as f32), Scaling::unit(1));
+        }
+        Self::from_stored(values, Normalise::Global)
     }
 
     /// The same patches with the sites they came from.
@@ -130,6 +142,17 @@ pub(crate) fn check_finite<T: Copy + Into<f64>, D: ndarray::Dimension>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spectra_are_images_of_one_row() {
+        let spectra =
+            |high| Spectra::new(ndarray::array![[0.0, 0.5], [0.25, high]], crate::Axis::uncalibrated("energy"));
+        let counts = Patches::from_spectra(&spectra(40.0).unwrap()).unwrap();
+        assert_eq!((counts.len(), counts.shape()), (2, (1, 2, 1)));
+        assert_eq!(counts.images()[(1, 0, 1, 0)], 1.0);
+        assert!((counts.stored()[(1, 0, 1, 0)] - 40.0).abs() < 1e-6);
+        assert_eq!(Patches::from_spectra(&spectra(0.75).unwrap()).unwrap().images()[(1, 0, 1, 0)], 0.75);
+    }
     use crate::{Refinement, Site};
     use proptest::prelude::*;
 

@@ -214,7 +214,8 @@ fn convolutions<D: Compute>(device: &D, params: &Params, rng: &mut impl Rng) -> 
     for (i, &filters) in params.convolutions.iter().enumerate() {
         let layer = Convolution::new(device, extent, Window::same(3, extent), filters, params.activation, rng)?;
         extent = layer.output();
-        let more = i + 1 < params.convolutions.len() && extent.height.min(extent.width) >= 4;
+        let room = extent.width.min(if extent.height == 1 { extent.width } else { extent.height });
+        let more = i + 1 < params.convolutions.len() && room >= 4;
         let pool = if more { Some(Pool::new(Pooling::Max, extent, Window::tiles(2, extent))?) } else { None };
         extent = pool.map_or(extent, |p| p.output());
         layers.push((layer, pool));

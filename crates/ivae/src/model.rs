@@ -184,11 +184,13 @@ impl<D: Compute> Ivae<D> {
         let placed = self.tell(self.place(u, 0)?, batch)?;
         let scored = self.score_share(placed, &batch.data, step, noise)?;
         let terms = self.terms(-mean(&scored.rows), mean(&divergence.rows));
-        Ok((negative_elbo(scored.total, divergence.total, self.params.beta, rows)?, terms))
+        Ok((negative_elbo(scored.total, divergence.total, self.params.weight(step.done), rows)?, terms))
     }
 
     pub(crate) fn terms(&self, reconstruction: f32, kl: f32) -> Terms {
-        Terms { loss: reconstruction + self.params.beta * kl, reconstruction, kl }
+        // With a capacity the weight of the divergence is that of a constraint, which the loss shown leaves out.
+        let beta = if self.params.capacity.is_some() { 1.0 } else { self.params.beta };
+        Terms { loss: reconstruction + beta * kl, reconstruction, kl }
     }
 
     /// Mean and standard deviation (rows·latents each) of the latents: rad, half-widths, ln scale, content.

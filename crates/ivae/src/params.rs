@@ -2,6 +2,7 @@ use std::f32::consts::{PI, SQRT_2};
 use std::str::FromStr;
 
 use parsimon_nets::{Activation, Likelihood, POSE};
+use parsimon_objective::Weight;
 use serde::{Deserialize, Serialize};
 
 use crate::{Condition, Error, Result};
@@ -111,7 +112,7 @@ impl Noise {
 /// Parameters of an invariant VAE.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Params {
-    /// Height, width, channels of a patch.
+    /// Height, width, channels of a patch; height 1 for spectra.
     pub size: (usize, usize, usize),
     /// Which variations are trivial.
     pub invariances: Invariances,
@@ -132,6 +133,13 @@ pub struct Params {
     pub noise: Noise,
     /// Weight β of the divergence; above 0, default 1: the ELBO itself.
     pub beta: f32,
+    /// Share of the epochs over which β rises from 0, and the capacity to its end; 0 to 1, default 0.
+    #[serde(default)]
+    pub warm_up: f64,
+    /// Divergence in nats that is free, at the end of the warm-up; then the loss holds β·|KL − capacity|. 0 and more;
+    /// default none.
+    #[serde(default)]
+    pub capacity: Option<f32>,
     /// Prior widths.
     pub prior: Prior,
     /// How the pose is found; default from one look at the patch.
@@ -192,6 +200,8 @@ impl Params {
             skip: false,
             noise: Noise::Bernoulli,
             beta: 1.0,
+            warm_up: 0.0,
+            capacity: None,
             prior: Prior::default(),
             inference: Inference::Plain,
             condition: Condition::default(),
@@ -205,8 +215,11 @@ impl Params {
     pub fn check(&self) -> Result<()> {
         let bad = |what, value: String, accepted| Err(Error::Parameter { what, value, accepted });
         let (height, width, channels) = self.size;
-        if height < 2 || width < 2 || height.saturating_mul(width) > 1 << 20 {
-            return bad("patch size", format!("{height}×{width}"), "2×2 to 1024×1024");
+        if height < 1 || width < 2 || height.saturating_mul(width) > 1 << 20 {
+            return bad("patch size", format!("{height}×{width}"), "2×2 to 1024×1024, or 1×2 to 1×1048576 for spectra");
+        }
+        if height == 1 && self.invariances.rotation {
+            return bad("invariances", self.invariances.to_string(), "t, s or none for spectra, which do not turn");
         }
         if !(1..=16).contains(&channels) {
             return bad("channels", channels.to_string(), "1 to 16");
@@ -236,6 +249,12 @@ impl Params {
         if !(1..=12).contains(&self.prior.symmetry) {
             return bad("symmetry", self.prior.symmetry.to_string(), "1 to 12");
         }
+        if !(0.0..=1.0).contains(&self.warm_up) {
+            return bad("warm-up", self.warm_up.to_string(), "0 to 1");
+        }
+        if let Some(capacity) = self.capacity.filter(|c| !(c.is_finite() && *c >= 0.0)) {
+            return bad("capacity", capacity.to_string(), "finite numbers from 0");
+        }
         self.condition.check()?;
         let angle = match self.inference {
             Inference::Views(_) if self.prior.angle == f32::INFINITY => 1.0,
@@ -258,10 +277,21 @@ impl Params {
         }
     }
 
+    /// How the divergence weighs when a share of the epochs is over.
+    pub(crate) fn weight(&self, done: f64) -> Weight {
+        let risen = if self.warm_up > 0.0 { (done / self.warm_up).min(1.0) as f32 } else { 1.0 };
+        match self.capacity {
+            Some(capacity) => Weight { beta: self.beta, capacity: Some(capacity * risen) },
+            None => Weight { beta: self.beta * risen, capacity: None },
+        }
+    }
+
     /// Names of the latents in the order of the encoder's outputs.
     pub fn columns(&self) -> Vec<String> {
         let Invariances { rotation, translation, scale } = self.invariances;
-        let pose = [(rotation, "angle"), (translation, "dx"), (translation, "dy"), (scale, "scale")];
+        // Spectra shift along one axis only.
+        let down = translation && self.size.0 > 1;
+        let pose = [(rotation, "angle"), (translation, "dx"), (down, "dy"), (scale, "scale")];
         let pose = pose.into_iter().filter(|(on, _)| *on).map(|(_, name)| name.to_owned());
         pose.chain((1..=self.latent).map(|i| format!("z{i}"))).collect()
     }
@@ -345,13 +375,18 @@ mod tests {
         base.check().unwrap();
         let prior = |angle| Prior { angle, ..Prior::default() };
         for (params, word) in [
-            (Params { size: (1, 8, 1), ..base.clone() }, "patch size"),
+            (Params { size: (8, 1, 1), ..base.clone() }, "patch size"),
+            (Params { size: (1, 8, 1), ..base.clone() }, "invariances"),
             (Params { size: (4096, 4096, 1), ..base.clone() }, "patch size"),
             (Params { size: (8, 8, 0), ..base.clone() }, "channels"),
             (Params { latent: 0, ..base.clone() }, "latent"),
             (Params { hidden: vec![], ..base.clone() }, "hidden"),
             (Params { hidden: vec![8, 0], ..base.clone() }, "hidden"),
             (Params { beta: f32::NAN, ..base.clone() }, "beta"),
+            (Params { warm_up: 1.5, ..base.clone() }, "warm-up"),
+            (Params { warm_up: f64::NAN, ..base.clone() }, "warm-up"),
+            (Params { capacity: Some(-1.0), ..base.clone() }, "capacity"),
+            (Params { capacity: Some(f32::INFINITY), ..base.clone() }, "capacity"),
             (Params { prior: prior(0.0), ..base.clone() }, "prior of the angle"),
             (Params { prior: prior(f32::INFINITY), ..base.clone() }, "prior of the angle"),
             (Params { prior: Prior { shift: -1.0, ..prior(1.0) }, ..base.clone() }, "prior of the shift"),
@@ -398,10 +433,23 @@ mod tests {
     }
 
     #[test]
+    fn the_divergence_gains_weight_over_the_warm_up() {
+        let params = Params { beta: 4.0, warm_up: 0.5, ..Params::new((8, 8, 1)) };
+        let at = |params: &Params, done| (params.weight(done).beta, params.weight(done).capacity);
+        assert_eq!([0.0, 0.25, 0.5, 1.0].map(|d| at(&params, d).0), [0.0, 2.0, 4.0, 4.0]);
+        let free = Params { capacity: Some(20.0), ..params };
+        assert_eq!([0.0, 0.25, 1.0].map(|d| at(&free, d)), [(4.0, Some(0.0)), (4.0, Some(10.0)), (4.0, Some(20.0))]);
+        assert_eq!(at(&Params::new((8, 8, 1)), 0.0), (1.0, None));
+    }
+
+    #[test]
     fn latents_find_their_places() {
         let mut params = Params::new((8, 8, 1));
         params.invariances = "t,s".parse().unwrap();
         assert_eq!(params.columns(), ["dx", "dy", "scale", "z1", "z2"]);
         assert_eq!(params.places(), [(1, 0.1), (2, 0.1), (3, 0.1), (4, 1.0), (5, 1.0)]);
+        let spectra = Params { size: (1, 64, 1), ..params };
+        spectra.check().unwrap();
+        assert_eq!(spectra.columns(), ["dx", "scale", "z1", "z2"]);
     }
 }

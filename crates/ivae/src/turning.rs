@@ -201,7 +201,7 @@ impl<D: Compute> Ivae<D> {
         let kl = mean(&of_pose.rows) + mean(&of_content.rows) + mean(&choice);
         let terms = self.terms(-mean(&scored.rows), kl);
         let divergence = of_pose.total.try_add(of_content.total).map_err(failed)?;
-        let loss = negative_elbo(scored.total, divergence, beta, rows)?;
+        let loss = negative_elbo(scored.total, divergence, self.params().weight(step.done), rows)?;
         // −Σ r ln q, q among the candidates.
         let prior = which.iter().map(|i| log_prior[i % views]).collect();
         let prior = matrix(self.device(), prior, rows, each)?;

@@ -51,18 +51,36 @@ impl<D: Compute, T: Tape<f32, D>> Posterior<D, T> {
     }
 }
 
-/// The loss to minimise: the mean over rows of −ELBO, (β·KL − log p)/rows, in nats.
+/// How the divergence weighs in the loss.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Weight {
+    /// β; 1: the ELBO itself.
+    pub beta: f32,
+    /// The divergence that is free, in nats a row; the loss then holds β·|KL − capacity|. None: β·KL.
+    ///
+    /// Reference: Burgess et al. 2018, arXiv 1804.03599.
+    pub capacity: Option<f32>,
+}
+
+/// The loss to minimise: the mean over rows of −ELBO, (β·KL − log p)/rows, in nats; with a capacity C, β·|KL/rows − C| in
+/// place of the divergence.
 ///
 /// # Errors
 /// If the device fails.
 pub fn negative_elbo<D: Compute, T: Tape<f32, D>>(
     log_p: Tensor<(), f32, D, T>,
     divergence: Tensor<(), f32, D, T>,
-    beta: f32,
+    weight: Weight,
     rows: usize,
 ) -> Result<Tensor<(), f32, D, T>> {
-    let loss = divergence.try_mul(beta).map_err(device)?.try_sub(log_p).map_err(device)?;
-    loss.try_mul(1.0 / rows.max(1) as f32).map_err(device)
+    let share = 1.0 / rows.max(1) as f32;
+    let divergence = divergence.try_mul(share).map_err(device)?;
+    let divergence = match weight.capacity {
+        Some(capacity) => divergence.try_sub(capacity).map_err(device)?.try_abs().map_err(device)?,
+        None => divergence,
+    };
+    let loss = divergence.try_mul(weight.beta).map_err(device)?;
+    loss.try_sub(log_p.try_mul(share).map_err(device)?).map_err(device)
 }
 
 #[cfg(test)]
@@ -112,7 +130,11 @@ mod tests {
         let sample = posterior.sample(row([-1.0, 0.5])).unwrap().as_vec();
         assert!((sample[0]).abs() < 1e-6 && (sample[1] - 3.0).abs() < 1e-6);
         let scalar = |v: f32| dfdx::tensor::TensorFrom::tensor(&cpu, v);
-        let loss: f32 = negative_elbo(scalar(-8.0), scalar(2.0), 1.0, 5).unwrap().array();
-        assert!((loss - 2.0).abs() < 1e-6);
+        let loss = |capacity| -> f32 {
+            negative_elbo(scalar(-8.0), scalar(2.0), Weight { beta: 2.0, capacity }, 5).unwrap().array()
+        };
+        assert!((loss(None) - 2.4).abs() < 1e-6);
+        // A divergence of 0.4 nats a row is 0.6 short of 1, and 0.3 above 0.1.
+        assert!((loss(Some(1.0)) - 2.8).abs() < 1e-6 && (loss(Some(0.1)) - 2.2).abs() < 1e-6);
     }
 }

@@ -2,8 +2,8 @@ use image::{Rgb, RgbImage};
 use ndarray::{ArrayView3, ArrayView4, Axis};
 
 use crate::bars::ColourBar;
-use crate::canvas::Pen;
-use crate::colour::ColourMap;
+use crate::canvas::{Canvas, Pen};
+use crate::colour::{CLASS_COLOURS, ColourMap};
 use crate::error::{check_finite, check_length};
 use crate::figure::{Figure, MARGIN, SIDE, sheet};
 use crate::text::{self, Align, INK, LABEL, TICK};
@@ -16,7 +16,7 @@ const TICK_ROOM: f64 = 40.0;
 const TILE_GAP: f64 = 4.0;
 const LABEL_ROOM: f64 = 44.0;
 
-/// Decoded patches over a grid of two latents.
+/// Decoded patches over a grid of two latents; those of one row are spectra, and drawn as curves.
 ///
 /// Row 0 stands at the bottom, so that `y_values` grow upwards when they are increasing. Several channels lie next to each
 /// other inside a tile. All tiles share one range of grey, that of the whole grid.
@@ -39,17 +39,24 @@ pub fn manifold(
     check_length("decoded patches of the grid", images.dim().0, rows * cols)?;
     check_finite("latents of the grid", x_values.iter().chain(y_values).copied())?;
     let bar = ColourBar::new(ColourMap::Grey, &all(images), Some(range(images)), "intensity")?;
-    let [w, h] = tile_size(images, rows, cols, SIDE);
+    let spectra = images.dim().1 == 1 && images.dim().2 > 1;
+    let of_curve = [cols, rows].map(|n| (SIDE / n as f64).round().clamp(6.0, SIDE / 3.0));
+    let [w, h] = if spectra { of_curve } else { tile_size(images, rows, cols, SIDE) };
     let names = ticks::labels(y_values);
     let widest = names.iter().try_fold(0.0f64, |w, n| Ok::<_, Error>(w.max(text::width(n, TICK)?)))?;
     let left = (MARGIN + 1.5 * LABEL.size + widest + 16.0).round();
     let (wide, high) = (w * cols as f64, h * rows as f64);
     let body = high + TICK_ROOM + LABEL_ROOM + MARGIN / 2.0;
-    let (mut canvas, top) = sheet(title, left + wide + 26.0 + bar.width(high)? + MARGIN, body)?;
+    let beside = if spectra { 0.0 } else { 26.0 + bar.width(high)? };
+    let (mut canvas, top) = sheet(title, left + wide + beside + MARGIN, body)?;
     for (i, image) in images.axis_iter(Axis(0)).enumerate() {
         let (r, c) = (i / cols, i % cols);
         let (x, y) = (left + c as f64 * w, top + (rows - 1 - r) as f64 * h);
-        canvas.place(&tile(image, [w - TILE_GAP, h - TILE_GAP], &bar), x as i64, y as i64);
+        if spectra {
+            curves(&mut canvas, image, [x, y, w - TILE_GAP, h - TILE_GAP], range(images));
+        } else {
+            canvas.place(&tile(image, [w - TILE_GAP, h - TILE_GAP], &bar), x as i64, y as i64);
+        }
     }
     canvas.frame([left, top, wide - TILE_GAP, high - TILE_GAP], Pen::solid(2.0, INK));
     for (r, name) in shown(&names, h / (1.4 * TICK.size)) {
@@ -68,15 +75,32 @@ pub fn manifold(
     canvas.text(x_label, below, Align::Middle, text::fitted(x_label, LABEL, wide)?)?;
     let beside = [MARGIN + 0.5 * LABEL.size, top + high / 2.0];
     canvas.upwards(y_label, beside, Align::Middle, text::fitted(y_label, LABEL, high)?)?;
-    bar.draw(&mut canvas, left + wide + 26.0, top, high)?;
+    if !spectra {
+        bar.draw(&mut canvas, left + wide + 26.0, top, high)?;
+    }
+    let what = if spectra { "Spectra" } else { "Patches" };
     let caption = format!(
-        "Patches decoded over {cols} × {rows} values of {x_label} ({} to {}) and {y_label} ({} to {}).",
+        "{what} decoded over {cols} × {rows} values of {x_label} ({} to {}) and {y_label} ({} to {}).",
         end(x_values, false),
         end(x_values, true),
         end(y_values, false),
         end(y_values, true)
     );
     Ok(Figure { name: "manifold".into(), title: title.into(), caption, image: canvas.picture() })
+}
+
+/// The channels of a spectrum as curves in a box, over this range.
+fn curves(canvas: &mut Canvas, spectrum: ArrayView3<'_, f32>, [x, y, w, h]: [f64; 4], (low, high): (f64, f64)) {
+    let (_, n, channels) = spectrum.dim();
+    canvas.frame([x, y, w, h], Pen::solid(1.0, [210; 3]));
+    for channel in 0..channels {
+        let point = |i: usize| {
+            let share = (f64::from(spectrum[(0, i, channel)]) - low) / (high - low).max(1e-12);
+            [x + w * i as f64 / (n - 1).max(1) as f64, y + h * (1.0 - share.clamp(0.0, 1.0))]
+        };
+        let points: Vec<[f64; 2]> = (0..n).map(point).collect();
+        canvas.line(&points, false, Pen::solid(2.0, CLASS_COLOURS[channel % CLASS_COLOURS.len()]));
+    }
 }
 
 /// Example patches above their reconstructions and the difference of the two.
@@ -224,6 +248,19 @@ mod tests {
         let left = (0..picture.width()).find(|&x| ruled(x)).unwrap();
         let at = |x: u32, y: u32| picture.get_pixel(left + x, 60 + y).0[0];
         assert_eq!([at(100, 700), at(700, 700), at(100, 100), at(700, 100)], [0, 85, 170, 255]);
+    }
+
+    #[test]
+    fn spectra_are_drawn_as_curves() {
+        // A peak in the middle of the second spectrum only.
+        let peak = |n: usize, x: usize| if n == 1 { (-((x as f32 - 20.0) / 3.0).powi(2)).exp() } else { 0.0 };
+        let spectra = Array4::from_shape_fn((2, 1, 41, 1), |(n, _, x, _)| peak(n, x));
+        let picture = manifold(spectra.view(), &[0.0, 1.0], &[0.0], "z1", "z2", "").unwrap().image;
+        let drawn = picture.enumerate_pixels().filter(|(.., colour)| colour.0 == CLASS_COLOURS[0]);
+        let peak: Vec<u32> = drawn.filter(|(_, y, _)| *y < picture.height() / 2).map(|(x, ..)| x).collect();
+        // Its middle is that of the second of two tiles.
+        let (first, last) = (peak.iter().min().unwrap(), peak.iter().max().unwrap());
+        assert!(last - first < 60 && *first > picture.width() / 2, "{first} to {last} of {}", picture.width());
     }
 
     #[test]
