@@ -8,6 +8,7 @@ mod perovskite;
 mod recipes;
 mod scan;
 mod suits;
+mod turned;
 
 pub use cards::{CardsParams, cards};
 pub use error::{Error, Result};
@@ -16,3 +17,4 @@ pub use peaks::{PeaksParams, peaks};
 pub use perovskite::{PerovskiteParams, perovskite};
 pub use recipes::{REAL, Recipe};
 pub use suits::Suit;
+pub use turned::{TurnedParams, turned};

@@ -37,6 +37,27 @@ pub enum Error {
         /// What it must be.
         expected: (usize, usize, usize),
     },
+    /// Points that cannot make a mixture.
+    #[error(
+        "{components} components asked for, of {points} points in {columns} columns; accepted are 1 to one below the number of points, in one column and more"
+    )]
+    Points {
+        /// What was asked for.
+        components: usize,
+        /// Number of points.
+        points: usize,
+        /// Numbers of each.
+        columns: usize,
+    },
+    /// A number of starts that ends in no mixture.
+    #[error("no mixture after {0} starts; accepted are 1 to 10000 starts, and points that are not all alike")]
+    Starts(usize),
+    /// A NaN or an infinity.
+    #[error("row {row} of the points holds a value that is NaN or infinite")]
+    NotFinite {
+        /// The first such row.
+        row: usize,
+    },
     /// The linear algebra failed.
     #[error("the eigenvalue problem could not be solved: {0}")]
     Solver(String),

@@ -6,6 +6,7 @@ mod error;
 mod neighbours;
 mod partitions;
 mod reconstruction;
+mod regression;
 
 pub use angles::{AngleScore, ClassAngle, circular_correlation};
 pub use detection::{DetectionScores, SiteMatch, away_from_edges, detection_scores, labels_of_matches, match_sites};
@@ -13,3 +14,4 @@ pub use error::{Error, Result};
 pub use neighbours::{NearestNeighbours, accuracy_within, held_out_accuracy, nearest_neighbour_accuracy};
 pub use partitions::adjusted_rand_index;
 pub use reconstruction::{reconstruction_error, reconstruction_errors};
+pub use regression::held_out_regression;

@@ -9,7 +9,7 @@ use crate::error::{all_finite, same_shape};
 use crate::{Error, Result};
 
 /// Finds the rows nearest to a point.
-trait Nearest: Send + Sync {
+pub(crate) trait Nearest: Send + Sync {
     /// Rows of the `k` nearest points, nearest first.
     fn nearest(&self, point: &[f64], k: NonZero<usize>) -> Vec<usize>;
 }
@@ -49,7 +49,7 @@ macro_rules! tree {
                 found.iter().map(|n| n.item as usize).collect()
             }
         })+
-        fn index(rows: Vec<Vec<f64>>, dimensions: usize) -> Result<Box<dyn Nearest>> {
+        pub(crate) fn index(rows: Vec<Vec<f64>>, dimensions: usize) -> Result<Box<dyn Nearest>> {
             $(if dimensions <= $d {
                 let points: Vec<[f64; $d]> = rows.iter().map(|r| padded(r)).collect();
                 let tree = ImmutableKdTree::new_from_slice(&points).map_err(|e| Error::Index(e.to_string()))?;
@@ -62,13 +62,13 @@ macro_rules! tree {
 tree!(2, 3, 4, 8, 16);
 
 /// Brings each column to mean 0 and standard deviation 1 of the rows it was made from; constant columns become 0.
-struct Standardise {
+pub(crate) struct Standardise {
     mean: Vec<f64>,
     sd: Vec<f64>,
 }
 
 impl Standardise {
-    fn of(rows: &[Vec<f64>], columns: usize) -> Self {
+    pub(crate) fn of(rows: &[Vec<f64>], columns: usize) -> Self {
         let n = rows.len() as f64;
         let column = |c: usize| rows.iter().filter_map(move |r| r.get(c).copied());
         let mean: Vec<f64> = (0..columns).map(|c| column(c).sum::<f64>() / n).collect();
@@ -77,13 +77,13 @@ impl Standardise {
         Self { mean, sd }
     }
 
-    fn apply(&self, row: &[f64]) -> Vec<f64> {
+    pub(crate) fn apply(&self, row: &[f64]) -> Vec<f64> {
         let scaled = |((v, m), sd): ((&f64, &f64), &f64)| if *sd > 1e-12 * m.abs() { (v - m) / sd } else { 0.0 };
         row.iter().zip(&self.mean).zip(&self.sd).map(scaled).collect()
     }
 }
 
-fn rows(what: &'static str, points: ArrayView2<'_, f32>) -> Result<Vec<Vec<f64>>> {
+pub(crate) fn rows(what: &'static str, points: ArrayView2<'_, f32>) -> Result<Vec<Vec<f64>>> {
     all_finite(what, points.iter().map(|&v| v.into()))?;
     Ok(points.axis_iter(Axis(0)).map(|r| r.iter().map(|&v| v.into()).collect()).collect())
 }

@@ -1,0 +1,107 @@
+use std::f64::consts::PI;
+
+use ndarray::{Array1, Array4};
+use parsimon_core::{Dataset, Patches, Scaling};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::Result;
+use crate::error::require;
+
+/// How far images are turned and shifted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TurnedParams {
+    /// Largest turn either way in rad, 0 to π. Default π.
+    pub rotation: f64,
+    /// Largest shift in either direction in half-widths of the image, 0 to 1. Default 0.1.
+    pub shift: f64,
+    /// Seed of everything random. Default 0.
+    pub seed: u64,
+}
+
+impl Default for TurnedParams {
+    fn default() -> Self {
+        Self { rotation: PI, shift: 0.1, seed: 0 }
+    }
+}
+
+/// The samples of a dataset, each turned counter-clockwise about the centre of its image and shifted, with 0 where nothing
+/// was; values lie between pixels linearly. `truth` gains `angle` (rad), `dx` (right) and `dy` (down, half-widths).
+///
+/// # Errors
+/// If a parameter is outside its range, or there are no images.
+pub fn turned(data: &Dataset, params: &TurnedParams) -> Result<Dataset> {
+    require((0.0..=PI).contains(&params.rotation), "largest turn", params.rotation, "0 to π")?;
+    require((0.0..=1.0).contains(&params.shift), "largest shift", params.shift, "0 to 1")?;
+    let Some(patches) = &data.images else {
+        return Err(parsimon_core::Error::Empty { what: "images", shape: vec![0] }.into());
+    };
+    let images = patches.images();
+    let (n, height, width, channels) = images.dim();
+    let mut rng = ChaCha8Rng::seed_from_u64(params.seed);
+    let mut draw = |most: f64| -> Array1<f64> { (0..n).map(|_| rng.gen_range(-most..=most)).collect() };
+    let (angle, dx, dy) = (draw(params.rotation), draw(params.shift), draw(params.shift));
+    let half = 0.5 * (height.max(width).max(2) - 1) as f64;
+    let (mid_y, mid_x) = (0.5 * (height as f64 - 1.0), 0.5 * (width as f64 - 1.0));
+    let made = Array4::from_shape_fn((n, height, width, channels), |(i, row, column, c)| {
+        let (x, y) = (column as f64 - mid_x - half * dx[i], row as f64 - mid_y - half * dy[i]);
+        let (sin, cos) = angle[i].sin_cos();
+        let (x, y) = (cos * x - sin * y + mid_x, sin * x + cos * y + mid_y);
+        let (left, top) = (x.floor(), y.floor());
+        let at = |right: f64, down: f64| {
+            let (px, py) = (left + right, top + down);
+            let inside = px >= 0.0 && py >= 0.0;
+            let pixel = if inside { images.get((i, py as usize, px as usize, c)) } else { None };
+            let weight = (1.0 - (x - px).abs()) * (1.0 - (y - py).abs());
+            weight * pixel.map_or(0.0, |v| f64::from(*v))
+        };
+        (at(0.0, 0.0) + at(1.0, 0.0) + at(0.0, 1.0) + at(1.0, 1.0)).clamp(0.0, 1.0) as f32
+    });
+    let mut truth = data.truth.clone();
+    truth.extend([("angle".to_owned(), angle), ("dx".to_owned(), dx), ("dy".to_owned(), dy)]);
+    let images = Some(Patches::new(made, Scaling::unit(channels))?);
+    Ok(Dataset { images, truth, ..data.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One bright blob right of the centre.
+    fn blob() -> Dataset {
+        let value = |(_, y, x, _): (usize, usize, usize, usize)| {
+            (-((x as f32 - 16.0).powi(2) + (y as f32 - 10.0).powi(2)) / 4.0).exp()
+        };
+        let images = Array4::from_shape_fn((40, 21, 21, 1), value);
+        Dataset { images: Some(Patches::new(images, Scaling::unit(1)).unwrap()), ..Dataset::default() }
+    }
+
+    #[test]
+    fn objects_go_where_the_truth_says() {
+        let data = turned(&blob(), &TurnedParams { shift: 0.15, ..TurnedParams::default() }).unwrap();
+        let images = data.images.unwrap();
+        for (i, image) in images.images().axis_iter(ndarray::Axis(0)).enumerate() {
+            let sum: f32 = image.sum();
+            let mean = |of: fn(usize, usize) -> usize| {
+                image.indexed_iter().map(|((y, x, _), v)| v * of(y, x) as f32).sum::<f32>() / sum
+            };
+            let (angle, dx, dy) = (data.truth["angle"][i], data.truth["dx"][i], data.truth["dy"][i]);
+            let (x, y) = (10.0 + 6.0 * angle.cos() + 10.0 * dx, 10.0 - 6.0 * angle.sin() + 10.0 * dy);
+            let off = (f64::from(mean(|_, x| x)) - x).hypot(f64::from(mean(|y, _| y)) - y);
+            assert!(off < 0.15, "{i}: {off}");
+        }
+    }
+
+    #[test]
+    fn nothing_moves_by_nothing_and_bad_ranges_are_refused() {
+        let still = turned(&blob(), &TurnedParams { rotation: 0.0, shift: 0.0, seed: 1 }).unwrap();
+        assert_eq!(still.images.unwrap().images(), blob().images.unwrap().images());
+        for wrong in [
+            TurnedParams { rotation: 4.0, ..TurnedParams::default() },
+            TurnedParams { shift: f64::NAN, ..TurnedParams::default() },
+        ] {
+            assert!(turned(&blob(), &wrong).is_err());
+        }
+        assert!(turned(&Dataset::default(), &TurnedParams::default()).is_err());
+    }
+}
