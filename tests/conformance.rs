@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use dfdx::tensor::Cpu;
 use ndarray::{Array1, Array2, Axis};
 use parsimon_core::{Embedding, Patches};
-use parsimon_ivae::{Condition, Examples, Inference, Invariances, Ivae, Noise, Params, Prior, train};
+use parsimon_ivae::{Condition, Config, Examples, Inference, Invariances, Ivae, Noise, Params, Prior, train};
 use parsimon_nets::{Activation, Parameters, weights};
 use parsimon_train::{Fitted, Options, evaluate, load_checkpoint, save_checkpoint};
 
@@ -39,6 +39,8 @@ fn settings() -> Vec<Params> {
     all.push(Params { skip: true, activation: Activation::Gelu, ..base.clone() });
     all.push(Params { convolutions: vec![6, 8, 8], ..base.clone() });
     all.push(Params { convolutions: vec![6], invariances: "none".parse().unwrap(), ..base.clone() });
+    all.push(Params { deterministic: true, invariances: "none".parse().unwrap(), ..base.clone() });
+    all.push(Params { deterministic: true, invariances: "t".parse().unwrap(), convolutions: vec![4], ..base.clone() });
     let classes = Condition::of(Some(KNOWN.0.view()), None).unwrap();
     let both = Condition::of(Some(KNOWN.0.view()), Some(KNOWN.1.view())).unwrap();
     for invariances in ["none", "r", "t", "r,t"] {
@@ -95,7 +97,8 @@ fn training_lowers_both_losses_and_names_every_latent() {
         let names: Vec<&str> = embedding.columns().iter().map(|c| c.name.as_str()).collect();
         assert_eq!(names, [params.columns(), params.condition.columns()].concat(), "{}", named(&params));
         let latents = &embedding.columns()[..params.columns().len()];
-        assert!(latents.iter().all(|c| c.sd.as_ref().is_some_and(|sd| sd.iter().all(|s| *s > 0.0))));
+        let spread = |c: &parsimon_core::Column| c.sd.as_ref().is_some_and(|sd| sd.iter().all(|s| *s > 0.0));
+        assert!(latents.iter().all(|c| spread(c) != params.deterministic), "{}", named(&params));
     }
 }
 
@@ -147,7 +150,8 @@ fn a_run_directory_gives_back_the_same_model() {
     for params in settings() {
         let (fitted, data) = (fit(&params, &Options { epochs: 1, ..options() }), data(&params));
         let folder = tempfile::tempdir().unwrap();
-        for (name, bytes) in fitted.state.model.files(&options(), data.scaling()).unwrap() {
+        let config = Config::new(&params, &options(), data.scaling());
+        for (name, bytes) in fitted.state.model.files(&config).unwrap() {
             std::fs::write(folder.path().join(name), bytes).unwrap();
         }
         let (loaded, config) = Ivae::load(&Cpu::default(), folder.path()).unwrap();

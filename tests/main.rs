@@ -2,6 +2,7 @@
 
 mod conditions;
 mod conformance;
+mod denoising;
 mod gradients;
 mod objects;
 mod pipeline;

@@ -3,6 +3,7 @@
 mod cards;
 mod error;
 mod graphene;
+mod lattice;
 mod peaks;
 mod perovskite;
 mod recipes;
@@ -13,6 +14,7 @@ mod turned;
 pub use cards::{CardsParams, cards};
 pub use error::{Error, Result};
 pub use graphene::{GrapheneParams, graphene};
+pub use lattice::{LatticeImages, LatticeParams, lattice};
 pub use peaks::{PeaksParams, peaks};
 pub use perovskite::{PerovskiteParams, perovskite};
 pub use recipes::{REAL, Recipe};

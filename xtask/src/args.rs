@@ -44,11 +44,21 @@ pub enum Command {
         after_help = "Example:\n  cargo xtask interpolate run cards3.npz --rows 3,17,40 --out out/between\nWrites interpolation.png, its images (.npy) and latents (.npz)."
     )]
     Interpolate(InterpolateArgs),
+    /// What a trained model makes of images: without noise, in colour, or whatever else it was trained towards
+    #[command(
+        after_help = "Example:\n  cargo xtask train ae pairs.npz --latent 16 --out run       # `images` and `goals`\n  cargo xtask translate run noisy.npz --out clean.npy"
+    )]
+    Translate(EncodeArgs),
     /// Make data whose truth is known
     #[command(
         after_help = "Examples:\n  cargo xtask dataset cards3 --size 28 --per-suit 750 --seed 0 --out cards3.npz\n  cargo xtask dataset perovskite --out perovskite.npz"
     )]
     Dataset(DatasetArgs),
+    /// Train several models on several data sets from several seeds, and score what they find
+    #[command(
+        after_help = "Examples:\n  cargo xtask experiment cards --out out/cards\n  cargo xtask experiment shift --seeds 1 --out out/shift\n  cargo xtask experiment my.toml --out out/mine\nWrites table.csv (a line for each training), summary.md (means over the seeds), latents.png, data/ and runs/. What is there already is not trained again."
+    )]
+    Experiment(ExperimentArgs),
     /// Time training, and PyTorch's beside it
     #[command(
         after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench --peer-python peer/bin/python --out out/bench\n  cargo xtask bench --quality cards3.npz --peer-python peer/bin/python"
@@ -60,7 +70,7 @@ pub enum Command {
 #[derive(Debug, Clone, Args)]
 pub struct TrainingArgs {
     /// Trivial variations, each with a latent of its own: r (rotation), t (translation), s (scale); none: a plain VAE
-    /// [default: r,t; t of spectra; none of vae and cvae]
+    /// [default: r,t; t of spectra; none of ae, vae and cvae]
     #[arg(long)]
     pub invariances: Option<Invariances>,
     /// Number of content latents
@@ -370,6 +380,8 @@ pub enum ConditionArg {
 pub enum ModelArg {
     /// Invariant VAE: rVAE, tVAE, trVAE and scale.
     Ivae,
+    /// Autoencoder: a plain VAE whose encoder gives a point, and whose loss is the likelihood alone.
+    Ae,
     /// Plain VAE: an invariant one without invariances.
     Vae,
     /// Conditional VAE: an invariant one that is told what --condition says.
@@ -442,6 +454,25 @@ pub struct InterpolateArgs {
     pub out: PathBuf,
 }
 
+/// Options of `experiment`.
+#[derive(Debug, Args)]
+pub struct ExperimentArgs {
+    /// cards, digits or shift, or a file like those in xtask/experiments
+    pub name: String,
+    /// Trainings of each model [default: as the experiment says]
+    #[arg(long)]
+    pub seeds: Option<u64>,
+    /// Epochs of every training [default: as the experiment says]
+    #[arg(long)]
+    pub epochs: Option<usize>,
+    /// The file that takes the place of those the experiment names
+    #[arg(long, value_name = "FILE")]
+    pub data: Option<PathBuf>,
+    /// Directory for the results
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
 /// Options of `bench`.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
@@ -469,10 +500,13 @@ pub struct DatasetArgs {
     /// What to make
     #[arg(value_enum)]
     pub name: DatasetName,
-    /// Side of the images in pixels [default: 28 for cards, 512 else], or channels of a spectrum [default: 128]
+    /// Side of the images in pixels [default: 28 for cards and patches, 512 else], or channels of a spectrum [default: 128]
     #[arg(long)]
     pub size: Option<usize>,
-    /// Cards of each suit, or spectra of each shape [default: 750]
+    /// Counts of electrons in a pixel of brightness 1, of a lattice [default: 10]
+    #[arg(long)]
+    pub counts: Option<f64>,
+    /// Cards of each suit, or spectra of each shape [default: 750]; a quarter of the patches of a lattice
     #[arg(long)]
     pub per_suit: Option<usize>,
     /// Seed of everything random
@@ -496,6 +530,12 @@ pub enum DatasetName {
     Cards4,
     /// Spectra of two peaks that drift, of two shapes.
     Peaks,
+    /// Patches of a lattice as counts of electrons, and without noise.
+    Lattice,
+    /// Patches of a lattice in grey, and in colour.
+    LatticeGrey,
+    /// Patches of a lattice in colour: a channel for each element.
+    LatticeColour,
     /// Perovskite with ferroelectric domains, HAADF.
     Perovskite,
     /// Graphene doped with silicon and nitrogen.

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use dfdx::tensor::Cpu;
 use ndarray::{Array1, ArrayView4, ArrayViewD, Axis};
 use parsimon_core::{Embedding, Normalise, Patches, Range, Scaling};
-use parsimon_ivae::{Condition, Examples, Ivae, ScalingConfig};
+use parsimon_ivae::{Condition, Examples, Ivae, Outside, ScalingConfig};
 
 use crate::args::{DecodeArgs, EncodeArgs};
 use crate::output::writable;
@@ -17,6 +17,27 @@ pub fn encode(args: &EncodeArgs) -> Result<()> {
     println!("{}: latents of {} samples", args.out.display(), latents.len());
     Ok(())
 }
+
+pub fn translate(args: &EncodeArgs) -> Result<()> {
+    writable(&args.out)?;
+    let (model, latents, _) = embedded(&args.run, &args.data)?;
+    let images = model.images(&latents)?;
+    parsimon_io::write_npy(&args.out, squeezed(images.view()))?;
+    println!("{}: {}", args.out.display(), images_in_words(images.dim()));
+    Ok(())
+}
+
+fn images_in_words((n, height, width, _): (usize, usize, usize, usize)) -> String {
+    if height == 1 {
+        format!("{n} spectra of {width} channels")
+    } else {
+        format!("{n} images of {height}×{width} pixels")
+    }
+}
+
+/// Share of rows outside of the training data that is worth a warning: one in a hundred of those trained on lies there too,
+/// and some more of those held out.
+const MANY_OUTSIDE: f32 = 0.2;
 
 /// A trained model, the latents of data, and the labels of these.
 pub fn embedded(run: &Path, path: &Path) -> Result<(Ivae<Cpu>, Embedding, Option<Array1<i64>>)> {
@@ -32,8 +53,18 @@ pub fn embedded(run: &Path, path: &Path) -> Result<(Ivae<Cpu>, Embedding, Option
     let Condition { classes, factors } = &model.params().condition;
     let labels = dataset.labels.as_ref().filter(|_| *classes > 0).map(|l| l.view());
     let factors = dataset.targets.as_ref().filter(|_| !factors.is_empty()).map(|f| f.view());
-    let latents = model.embedding(Examples::conditioned(&data, labels, factors));
-    let latents = latents.with_context(|| path.display().to_string())?;
+    let examples = Examples::conditioned(&data, labels, factors);
+    let latents = model.embedding(&examples).with_context(|| path.display().to_string())?;
+    if let Some(usual) = config.usual
+        && let Some(Outside { share, times }) = usual.outside(&model, &examples, &latents)?
+        && share > MANY_OUTSIDE
+    {
+        println!(
+            "warning: {:.0} % of the rows are reconstructed worse than 99 % of those trained on, the median {times:.1} times \
+             as far off as usual: they lie outside of what the model has seen",
+            100.0 * share
+        );
+    }
     Ok((model, latents, dataset.labels))
 }
 
@@ -91,8 +122,7 @@ pub fn decode(args: &DecodeArgs) -> Result<()> {
     let latents = parsimon_io::read_latents(&args.latents)?;
     writable(&args.out)?;
     let images = model.images(&latents).with_context(|| format!("{}", args.latents.display()))?;
-    let shape = images.dim();
     parsimon_io::write_npy(&args.out, squeezed(images.view()))?;
-    println!("{}: {} images of {}×{} pixels", args.out.display(), shape.0, shape.1, shape.2);
+    println!("{}: {}", args.out.display(), images_in_words(images.dim()));
     Ok(())
 }

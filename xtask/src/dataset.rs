@@ -1,6 +1,7 @@
 use anyhow::{Result, ensure};
 use parsimon_datasets::{
-    CardsParams, GrapheneParams, PeaksParams, PerovskiteParams, cards, graphene, peaks, perovskite,
+    CardsParams, GrapheneParams, LatticeImages, LatticeParams, PeaksParams, PerovskiteParams, cards, graphene, lattice,
+    peaks, perovskite,
 };
 use parsimon_io::{write_dataset, write_scene};
 
@@ -15,6 +16,7 @@ pub fn run(args: &DatasetArgs) -> Result<()> {
         DatasetName::Cards3 => 3,
         DatasetName::Cards4 => 4,
         DatasetName::Peaks => return spectra(args),
+        DatasetName::Lattice | DatasetName::LatticeGrey | DatasetName::LatticeColour => return patches(args),
         DatasetName::Perovskite | DatasetName::Graphene => {
             ensure!(args.per_suit.is_none(), "--per-suit belongs to the cards");
             return scene(args);
@@ -34,6 +36,20 @@ fn spectra(args: &DatasetArgs) -> Result<()> {
     let data = peaks(&PeaksParams { length, per_shape, seed: args.seed, ..base })?;
     write_dataset(&args.out, &data)?;
     println!("{}: {} spectra of {length} channels", args.out.display(), data.samples()?);
+    Ok(())
+}
+
+fn patches(args: &DatasetArgs) -> Result<()> {
+    let base = LatticeParams::default();
+    let images = match args.name {
+        DatasetName::LatticeGrey => LatticeImages::Grey,
+        DatasetName::LatticeColour => LatticeImages::Colour,
+        _ => args.counts.map_or(base.images, LatticeImages::Counts),
+    };
+    let (size, count) = (args.size.unwrap_or(base.size), args.per_suit.map_or(base.count, |n| 4 * n));
+    let data = lattice(&LatticeParams { size, count, images, seed: args.seed })?;
+    write_dataset(&args.out, &data)?;
+    println!("{}: {} patches of {size}×{size} pixels", args.out.display(), data.samples()?);
     Ok(())
 }
 

@@ -8,10 +8,12 @@ mod bench;
 mod code;
 mod dataset;
 mod demo;
+mod experiment;
 mod figures;
 mod output;
 mod quality;
 mod report;
+mod scores;
 mod train;
 
 use std::process::ExitCode;
@@ -81,9 +83,11 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Train(args) => train::run(args),
         Command::Encode(args) => code::encode(args),
         Command::Decode(args) => code::decode(args),
+        Command::Translate(args) => code::translate(args),
         Command::Attribute(args) => arithmetic::attribute(args),
         Command::Interpolate(args) => arithmetic::interpolate(args),
         Command::Dataset(args) => dataset::run(args),
+        Command::Experiment(args) => experiment::run(args),
         Command::Bench(args) => bench::run(args),
     })
 }

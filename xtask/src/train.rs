@@ -4,7 +4,9 @@ use std::sync::atomic::Ordering;
 use anyhow::{Context, Result, bail, ensure};
 use dfdx::tensor::Cpu;
 use parsimon_core::{Patches, Range, Scaling, Spectra};
-use parsimon_ivae::{Condition, Config, Examples, Inference, Invariances, Ivae, Noise, Params, Prior, load_config};
+use parsimon_ivae::{
+    Condition, Config, Examples, Inference, Invariances, Ivae, Noise, Params, Prior, Usual, load_config,
+};
 use parsimon_nets::Precision;
 use parsimon_train::{Bar, Fitted, Options, State, load_checkpoint, save_checkpoint, write_history};
 
@@ -76,6 +78,8 @@ pub fn params(args: &TrainingArgs, data: &Patches, noise: Noise, angle: Option<f
         capacity: args.capacity,
         prior,
         inference,
+        deterministic: false,
+        goal_channels: None,
         condition: Condition::default(),
     })
 }
@@ -275,7 +279,10 @@ impl Trained {
         write_history(&mut history, &self.fitted.state.history)?;
         let latents = model.embedding(data)?;
         let manifolds = figures::manifolds(model, &latents)?;
-        for (name, bytes) in model.files(&self.options, data.patches().scaling())? {
+        let config = Config::new(model.params(), &self.options, data.patches().scaling());
+        let trained = self.options.check(latents.len())?.train;
+        let config = Config { usual: Usual::of(model, data, &latents, trained)?, ..config };
+        for (name, bytes) in model.files(&config)? {
             run.write(name, &bytes)?;
         }
         run.write("history.csv", &history)?;
@@ -324,7 +331,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
         // Spectra do not turn.
         ModelArg::Ivae if one_row => training.invariances.get_or_insert(Invariances { translation: true, ..none }),
         ModelArg::Ivae => training.invariances.get_or_insert(args.training.invariances()),
-        ModelArg::Vae | ModelArg::Cvae => training.invariances.get_or_insert(none),
+        ModelArg::Ae | ModelArg::Vae | ModelArg::Cvae => training.invariances.get_or_insert(none),
     };
     let run = Output::new(&args.out)?;
     let told = |what| args.condition.contains(&what);
@@ -336,14 +343,22 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     let (labels, factors) = (labels.as_ref().map(|l| l.view()), factors.as_ref().map(|f| f.view()));
     let condition = Condition::of(labels, factors).with_context(|| args.data.display().to_string())?;
     let noise = if one_row { Noise::GaussianLearned } else { Noise::Bernoulli };
-    let params = Params { condition, ..params(&training, &data, noise, None)? };
+    let deterministic = args.model == ModelArg::Ae;
+    if deterministic || dataset.goals.is_some() {
+        training.inference.get_or_insert(InferenceArg::Plain);
+    }
+    let goal_channels = dataset.goals.as_ref().map(|goals| goals.shape().2);
+    let params = Params { condition, deterministic, goal_channels, ..params(&training, &data, noise, None)? };
     let options = options(&training, data.len(), 60, 100, 1);
     params.check()?;
     options.check(data.len())?;
     if !args.resume && run.path("model.safetensors").exists() {
         println!("note: the run in {} will be replaced when this training ends", run.folder().display());
     }
-    let data = Examples::conditioned(&data, labels, factors);
+    let mut data = Examples::conditioned(&data, labels, factors);
+    if let Some(goals) = &dataset.goals {
+        data = data.towards(goals);
+    }
     let trained = fit(&data, &params, options, &run, args.resume)?;
     run.all_or_none(|run| trained.write(&data, run))?;
     println!("{}", trained.summary());

@@ -469,6 +469,50 @@ fn samples_are_moved_along_an_attribute_and_from_one_to_another() {
 }
 
 #[test]
+fn an_experiment_scores_every_model_and_trains_nothing_twice() {
+    let bench = Bench::new();
+    let (file, out) = (bench.path("small.toml"), bench.path("out"));
+    let text = r#"
+        title = "Small"
+        seeds = 2
+        colour = ["class", "angle"]
+        symmetry = { 2 = 2 }
+        [[data]]
+        name = "cards 1"
+        make = "cards1 --size 12 --per-suit 30"
+        [[models]]
+        name = "VAE"
+        train = "vae --hidden 16 --epochs 2"
+        [[models]]
+        name = "rVAE, one latent"
+        train = "ivae --invariances r --latent 1 --hidden 16 --epochs 2"
+    "#;
+    std::fs::write(&file, text).unwrap();
+    let first = run(&["experiment", &file, "--out", &out]);
+    assert!(!first.contains("there already"), "{first}");
+    let at = |name: &str| std::fs::read_to_string(Path::new(&out).join(name)).unwrap();
+    let table = at("table.csv");
+    let header = table.lines().next().unwrap();
+    for name in ["data,model,seed,", "−ELBO", "class by neighbours", "ARI of a mixture", "R² of shear", "angle r"] {
+        assert!(header.contains(name), "{header}");
+    }
+    assert_eq!(table.lines().count(), 5);
+    assert!(table.contains("\"cards 1\",\"rVAE, one latent\",1,"), "{table}");
+    assert!(at("summary.md").contains("| cards 1 | VAE |"));
+    assert!(Path::new(&out).join("latents.png").exists());
+    let second = run(&["experiment", &file, "--out", &out]);
+    assert_eq!(second.matches("there already").count(), 4);
+    assert_eq!(table, at("table.csv"));
+
+    refused(&["experiment", "nonsense", "--out", &out], &["`nonsense`", "cards, digits, shift"]);
+    std::fs::write(&file, text.replace("make =", "made =")).unwrap();
+    refused(&["experiment", &file, "--out", &out], &["small.toml", "made"]);
+    std::fs::write(&file, text.replace("make = \"cards1 --size 12 --per-suit 30\"", "file = \"nowhere.npz\"")).unwrap();
+    refused(&["experiment", &file, "--out", &out], &["nowhere.npz", "--data"]);
+    refused(&["experiment", &file, "--seeds", "0", "--out", &out], &["--seeds is 0"]);
+}
+
+#[test]
 fn a_killed_training_resumes_to_the_same_bits() {
     let bench = Bench::new();
     let data = bench.data("bars.npy", bars(400));

@@ -9,6 +9,8 @@ use crate::{Error, Image, Patches, Result, Sites, Spectra};
 pub struct Dataset {
     /// Small images.
     pub images: Option<Patches>,
+    /// What a model should make of the images, such as the same without noise or in colour.
+    pub goals: Option<Patches>,
     /// Spectra; with `images`, the two are pairs.
     pub spectra: Option<Spectra>,
     /// Class of each sample; −1 if unknown.
@@ -31,6 +33,7 @@ impl Dataset {
             return Err(Error::Empty { what: "dataset", shape: vec![0] });
         };
         let named = [
+            ("goals", self.goals.as_ref().map(Patches::len)),
             ("spectra", spectra),
             ("labels", self.labels.as_ref().map(Array1::len)),
             ("targets", self.targets.as_ref().map(Array2::nrows)),

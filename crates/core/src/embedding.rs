@@ -1,4 +1,4 @@
-use ndarray::{Array1, Array2};
+use ndarray::{Array1, Array2, Axis};
 
 use crate::patches::check_finite;
 use crate::{Error, Result};
@@ -57,6 +57,21 @@ impl Embedding {
         }
         self.class = Some(class);
         Ok(())
+    }
+
+    /// Some of the samples, in the order of `rows`.
+    ///
+    /// # Errors
+    /// If a row is not there.
+    pub fn select(&self, rows: &[usize]) -> Result<Self> {
+        if let Some(&row) = rows.iter().find(|&&r| r >= self.len) {
+            let what = "row of the latents".to_owned();
+            return Err(Error::Range { what, value: row as f64, accepted: "0 to one below their number" });
+        }
+        let pick = |values: &Array1<f32>| values.select(Axis(0), rows);
+        let column = |c: &Column| Column { name: c.name.clone(), mean: pick(&c.mean), sd: c.sd.as_ref().map(pick) };
+        let class = self.class.as_ref().map(|c| c.select(Axis(0), rows));
+        Ok(Self { len: rows.len(), columns: self.columns.iter().map(column).collect(), class })
     }
 
     /// Number of samples.
@@ -147,6 +162,17 @@ mod tests {
         assert_eq!(e.matrix(&["z1", "angle"]).unwrap(), array![[2.0, 0.0], [3.0, 1.0]]);
         assert!(e.matrix(&["z9"]).unwrap_err().to_string().contains("angle, z1"));
         assert!(e.set_class(array![1]).is_err());
+    }
+
+    #[test]
+    fn samples_are_selected_with_all_that_is_theirs() {
+        let mut e = Embedding::new(3);
+        e.push("z1", array![1.0, 2.0, 3.0], Some(array![0.1, 0.2, 0.3])).unwrap();
+        e.set_class(array![5, 6, 7]).unwrap();
+        let some = e.select(&[2, 0]).unwrap();
+        assert_eq!((some.len(), &some.columns()[0].mean), (2, &array![3.0, 1.0]));
+        assert_eq!((some.columns()[0].sd.as_ref(), some.class()), (Some(&array![0.3, 0.1]), Some(&array![7, 5])));
+        assert!(e.select(&[3]).unwrap_err().to_string().contains('3'));
     }
 
     #[test]

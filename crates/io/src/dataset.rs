@@ -10,16 +10,27 @@ use crate::scene::{array, check_name};
 use crate::{Error, Result, numpy, write_npz};
 
 /// Names a truth column cannot have.
-const RESERVED: [&str; 8] =
-    ["images", "spectra", "labels", "targets", "images_low", "images_high", "spectra_axis", "spectra_unit"];
+const RESERVED: [&str; 11] = [
+    "images",
+    "goals",
+    "spectra",
+    "labels",
+    "targets",
+    "images_low",
+    "images_high",
+    "goals_low",
+    "goals_high",
+    "spectra_axis",
+    "spectra_unit",
+];
 
 /// Reads a DATA file.
 ///
-/// An NPZ holds `images` (N×H×W or N×H×W×C), `spectra` (N×L) or both, and may hold `labels` (N, −1 unknown),
-/// `targets` (N×K or N); every other 1-D array of N numbers becomes `truth`. A bare NPY of rank 3 or 4 is images, of
+/// An NPZ holds `images` (N×H×W or N×H×W×C), `spectra` (N×L) or both, and may hold `goals` (as images: what should become of
+/// them), `labels` (N, −1 unknown), `targets` (N×K or N); every other 1-D array of N numbers becomes `truth`. A bare NPY of rank 3 or 4 is images, of
 /// rank 2 spectra. All integer and float types are read.
 ///
-/// Images within \[0,1\] are taken as they are, unless `images_low` and `images_high` say what 0 and 1 stand for.
+/// Images within \[0,1\] are taken as they are, unless `images_low` and `images_high` say what 0 and 1 stand for; so are goals.
 /// Others are brought to \[0,1\] with one range per channel, which is kept in [`Patches::scaling`].
 ///
 /// # Errors
@@ -33,7 +44,7 @@ pub fn read_dataset(path: &Path) -> Result<Dataset> {
             let mut data = Dataset::default();
             match stored.rank() {
                 2 => data.spectra = Some(spectra(path, &stored, None)?),
-                3 | 4 => data.images = Some(images(path, &stored, None)?),
+                3 | 4 => data.images = Some(images(path, "images", &stored, None)?),
                 _ => return Err(wrong(path, "the array", &stored.shape, "[N, L], [N, H, W] or [N, H, W, C]")),
             }
             Ok(data)
@@ -48,7 +59,10 @@ fn from_arrays(path: &Path, arrays: &Arrays) -> Result<Dataset> {
     let fail = |name: &str, reason: String| Error::format(path, "NPZ", format!("`{name}` {reason}"));
     let mut data = Dataset::default();
     if let Some(stored) = arrays.get("images") {
-        data.images = Some(images(path, stored, Some(arrays))?);
+        data.images = Some(images(path, "images", stored, Some(arrays))?);
+    }
+    if let Some(stored) = arrays.get("goals") {
+        data.goals = Some(images(path, "goals", stored, Some(arrays))?);
     }
     if let Some(stored) = arrays.get("spectra") {
         data.spectra = Some(spectra(path, stored, Some(arrays))?);
@@ -91,9 +105,9 @@ fn wrong(path: &Path, what: &str, found: &[usize], expected: &str) -> Error {
     Error::content(path, format!("{what} of shape {found:?}"), format!("shape {expected}"))
 }
 
-fn images(path: &Path, stored: &Stored, arrays: Option<&Arrays>) -> Result<Patches> {
-    let misshapen = || wrong(path, "`images`", &stored.shape, "[N, H, W] or [N, H, W, C]");
-    let fail = |e: String| Error::format(path, "NPZ", format!("`images` {e}"));
+fn images(path: &Path, name: &str, stored: &Stored, arrays: Option<&Arrays>) -> Result<Patches> {
+    let misshapen = || wrong(path, &format!("`{name}`"), &stored.shape, "[N, H, W] or [N, H, W, C]");
+    let fail = |e: String| Error::format(path, "NPZ", format!("`{name}` {e}"));
     fn four<T>(values: ArrayD<T>, misshapen: impl Fn() -> Error) -> Result<Array4<T>> {
         match values.ndim() {
             3 => values.into_dimensionality::<Ix3>().map(|v| v.insert_axis(Dim(3))).map_err(|_| misshapen()),
@@ -102,7 +116,7 @@ fn images(path: &Path, stored: &Stored, arrays: Option<&Arrays>) -> Result<Patch
     }
     let values = four(stored.to_f32().map_err(fail)?, misshapen)?;
     let unit = values.iter().all(|v| (0.0..=1.0).contains(v));
-    let scaling = arrays.map(|a| scaling(path, a, values.dim())).transpose()?.flatten();
+    let scaling = arrays.map(|a| scaling(path, name, a, values.dim())).transpose()?.flatten();
     let made = match scaling {
         Some(scaling) => Patches::new(values, scaling),
         None if unit => {
@@ -115,19 +129,20 @@ fn images(path: &Path, stored: &Stored, arrays: Option<&Arrays>) -> Result<Patch
     made.map_err(|e| Error::data(path, e))
 }
 
-/// `images_low` and `images_high`: (C) one range per channel, (N,C) one per patch and channel.
-fn scaling(path: &Path, arrays: &Arrays, shape: (usize, usize, usize, usize)) -> Result<Option<Scaling>> {
-    if arrays.get("images_low").is_none() && arrays.get("images_high").is_none() {
+/// `images_low` and `images_high`, or those of another name: (C) one range per channel, (N,C) one per patch and channel.
+fn scaling(path: &Path, name: &str, arrays: &Arrays, shape: (usize, usize, usize, usize)) -> Result<Option<Scaling>> {
+    let [low_name, high_name] = ["low", "high"].map(|end| format!("{name}_{end}"));
+    if arrays.get(&low_name).is_none() && arrays.get(&high_name).is_none() {
         return Ok(None);
     }
-    let (low, high) = (array(path, arrays, "images_low")?, array(path, arrays, "images_high")?);
+    let (low, high) = (array(path, arrays, &low_name)?, array(path, arrays, &high_name)?);
     let (n, .., c) = shape;
-    for (name, values) in [("`images_low`", &low), ("`images_high`", &high)] {
+    for (name, values) in [(format!("`{low_name}`"), &low), (format!("`{high_name}`"), &high)] {
         if values.shape() != low.shape() || (values.shape() != [c] && values.shape() != [n, c]) {
-            return Err(wrong(path, name, values.shape(), &format!("[{c}] or [{n}, {c}]")));
+            return Err(wrong(path, &name, values.shape(), &format!("[{c}] or [{n}, {c}]")));
         }
         if let Some(&value) = values.iter().find(|v| !v.is_finite()) {
-            let what = name.to_owned();
+            let what = name.clone();
             return Err(Error::data(path, parsimon_core::Error::Range { what, value, accepted: "finite numbers" }));
         }
     }
@@ -162,16 +177,19 @@ pub fn write_dataset(path: &Path, data: &Dataset) -> Result<()> {
     }
     let mut arrays = Vec::new();
     let spectra = data.spectra.as_ref().map(|s| (s.values().mapv(|v| v as f32), s.energy()));
-    let ranges = data.images.as_ref().and_then(ranges);
-    if let Some(patches) = &data.images {
+    let kinds =
+        [(["images", "images_low", "images_high"], &data.images), (["goals", "goals_low", "goals_high"], &data.goals)];
+    let ranges = kinds.map(|(_, patches)| patches.as_ref().and_then(ranges));
+    for (([name, low_name, high_name], patches), ranges) in kinds.into_iter().zip(&ranges) {
+        let Some(patches) = patches else { continue };
         let images = patches.images();
         let one = images.dim().3 == 1;
         let view = if one { images.index_axis_move(Dim(3), 0).into_dyn() } else { images.into_dyn() };
-        arrays.push(("images", Values::F32(view)));
-    }
-    if let Some((low, high)) = &ranges {
-        arrays.push(("images_low", Values::F64(low.view())));
-        arrays.push(("images_high", Values::F64(high.view())));
+        arrays.push((name, Values::F32(view)));
+        if let Some((low, high)) = ranges {
+            arrays.push((low_name, Values::F64(low.view())));
+            arrays.push((high_name, Values::F64(high.view())));
+        }
     }
     let axis = spectra.as_ref().map(|(_, energy)| Array1::from(vec![energy.offset, energy.scale]));
     if let Some(((values, energy), axis)) = spectra.as_ref().zip(axis.as_ref()) {

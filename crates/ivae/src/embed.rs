@@ -37,7 +37,7 @@ impl<D: Compute> Ivae<D> {
                 }
                 _ => {}
             }
-            embedding.push(name, mean, Some(sd))?;
+            embedding.push(name, mean, (!self.params().deterministic).then_some(sd))?;
         }
         for (name, factor) in
             self.params().condition.columns().iter().zip(data.factors.iter().flat_map(|f| f.columns()))
@@ -48,6 +48,15 @@ impl<D: Compute> Ivae<D> {
             embedding.set_class(labels.to_owned())?;
         }
         Ok(embedding)
+    }
+
+    /// What the model makes of patches (N×H×W×C, in \[0,1\]), by way of their latents: themselves, or the goals it was trained
+    /// towards.
+    ///
+    /// # Errors
+    /// As [`Ivae::embedding`].
+    pub fn translate<'a>(&self, data: impl Into<Examples<'a>>) -> Result<Array4<f32>> {
+        self.images(&self.embedding(data)?)
     }
 
     /// Mean images (N×H×W×C, in \[0,1\]) of latents, with their pose.

@@ -27,6 +27,14 @@ pub enum Error {
         /// What the model was trained on.
         expected: (usize, usize, usize),
     },
+    /// Goals that do not fit the patches or the model.
+    #[error("the goals are {found:?} (number, then height, width, channels), expected {expected:?}")]
+    Goals {
+        /// What was found.
+        found: (usize, (usize, usize, usize)),
+        /// What they must be.
+        expected: (usize, (usize, usize, usize)),
+    },
     /// Labels or factors that are not those the model is conditioned on.
     #[error("the model is conditioned on {expected}, found {found}")]
     Condition {

@@ -17,6 +17,7 @@ use crate::{Condition, Error, Ivae, Params, Result};
 #[derive(Debug, Clone)]
 pub struct Examples<'a> {
     pub(crate) patches: &'a Patches,
+    goals: Option<&'a Patches>,
     pub(crate) labels: Option<ArrayView1<'a, i64>>,
     pub(crate) factors: Option<ArrayView2<'a, f32>>,
     /// Rows that are turned against each other before training, and the seed that chooses landmarks among them.
@@ -28,7 +29,7 @@ pub struct Examples<'a> {
 
 impl<'a> From<&'a Patches> for Examples<'a> {
     fn from(patches: &'a Patches) -> Self {
-        Self { patches, labels: None, factors: None, aligned: 0..0, seed: 0, turns: OnceLock::new() }
+        Self { patches, goals: None, labels: None, factors: None, aligned: 0..0, seed: 0, turns: OnceLock::new() }
     }
 }
 
@@ -43,6 +44,8 @@ impl<'a> From<&Examples<'a>> for Examples<'a> {
 pub(crate) struct Batch<'a> {
     /// Values of the pixels, (rows, pixels·channels).
     pub(crate) data: Data<'a>,
+    /// What is to be decoded, where that is something else.
+    goal: Option<Data<'a>>,
     /// What the model is told of each, (rows, inputs of the condition).
     pub(crate) conditions: Vec<f32>,
     /// How far each is turned, in views, if that is known.
@@ -52,6 +55,11 @@ pub(crate) struct Batch<'a> {
 impl Batch<'_> {
     pub(crate) fn rows(&self) -> usize {
         self.data.shape().0
+    }
+
+    /// What is to be decoded.
+    pub(crate) fn goal(&self) -> &Data<'_> {
+        self.goal.as_ref().unwrap_or(&self.data)
     }
 
     /// Rows with the condition of its patch appended to each; equally many belong to each patch, one patch after the other.
@@ -80,9 +88,31 @@ impl<'a> Examples<'a> {
         Self { labels, factors, ..Self::from(patches) }
     }
 
+    /// The same, of which a model should make these patches in place of the ones it sees: without noise, in colour, ….
+    pub fn towards(self, goals: &'a Patches) -> Self {
+        Self { goals: Some(goals), ..self }
+    }
+
     /// The patches.
     pub fn patches(&self) -> &'a Patches {
         self.patches
+    }
+
+    /// Fails unless a model can be trained on them.
+    pub(crate) fn check_goals(&self, params: &Params) -> Result<()> {
+        match (params.goal_channels, self.goals) {
+            (Some(_), None) => Err(Error::Parameter {
+                what: "goals",
+                value: "missing".into(),
+                accepted: "as many as patches, because the model decodes something else than it sees",
+            }),
+            (None, Some(_)) => Err(Error::Parameter {
+                what: "goals",
+                value: "given".into(),
+                accepted: "none, because the model has no channels for them",
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Fails unless they are what the model was made for.
@@ -90,6 +120,12 @@ impl<'a> Examples<'a> {
         let (found, expected) = (self.patches.shape(), params.size);
         if found != expected {
             return Err(Error::Size { found, expected });
+        }
+        if let (Some(goals), expected) = (self.goals, params.decoded())
+            && (goals.shape() != expected || goals.len() != self.patches.len())
+        {
+            let (found, expected) = ((goals.len(), goals.shape()), (self.patches.len(), expected));
+            return Err(Error::Goals { found, expected });
         }
         params.condition.rows(self.patches.len(), self.labels, self.factors).map(|_| ())
     }
@@ -102,7 +138,8 @@ impl<'a> Examples<'a> {
         let conditions =
             condition.rows(rows.len(), labels.as_ref().map(|l| l.view()), factors.as_ref().map(|f| f.view()));
         let conditions = conditions.map_err(|e| parsimon_nets::Error::Device(e.to_string()))?;
-        Ok(Batch { data: gather(self.patches, rows)?, conditions, turns: None })
+        let goal = self.goals.map(|goals| gather(goals, rows)).transpose()?;
+        Ok(Batch { data: gather(self.patches, rows)?, goal, conditions, turns: None })
     }
 
     /// How far some rows are turned, if all are among those to be aligned.

@@ -12,6 +12,7 @@ mod pixels;
 mod represent;
 mod run;
 mod turning;
+mod usual;
 mod views;
 
 pub use condition::{Condition, Factor};
@@ -22,3 +23,4 @@ pub use model::Ivae;
 pub use params::{Inference, Invariances, Noise, Params, Prior};
 pub use represent::{IvaeEstimator, train};
 pub use run::{Config, ScalingConfig, load_config};
+pub use usual::{Outside, Usual};

@@ -1,6 +1,6 @@
 use dfdx::shapes::HasShape;
 use dfdx::tensor::{NoneTape, Tape, Tensor};
-use dfdx::tensor_ops::{TryAdd, TryMatMul};
+use dfdx::tensor_ops::{TryAdd, TryMatMul, TryMul};
 use ndarray::Array4;
 use parsimon_nets::{
     Activation, Compute, Data, Dense, Matrix, Parameters, Precision, Rows, Scored, SpatialDecoder, Target, dense_score,
@@ -58,7 +58,7 @@ impl<D: Compute> Ivae<D> {
     /// If a parameter is outside its range, or the device fails.
     pub fn new(device: &D, params: &Params, rng: &mut impl Rng) -> Result<Self> {
         params.check()?;
-        let (height, width, channels) = params.size;
+        let (height, width, channels) = params.decoded();
         let encoder = Encoder::new(device, params, rng)?;
         let hidden: Vec<usize> = params.hidden.iter().rev().copied().collect();
         let content = params.latent + params.condition.inputs();
@@ -71,7 +71,7 @@ impl<D: Compute> Ivae<D> {
             };
             Decoder::Dense(sizes.windows(2).enumerate().map(layer).collect::<NetResult<_>>()?)
         } else {
-            let mut spatial = SpatialDecoder::new(device, params.size, content, &hidden, params.activation, rng)?;
+            let mut spatial = SpatialDecoder::new(device, params.decoded(), content, &hidden, params.activation, rng)?;
             if params.skip {
                 spatial = spatial.with_skips(rng)?;
             }
@@ -149,7 +149,7 @@ impl<D: Compute> Ivae<D> {
         let rows = data.shape().0;
         match self.decoder {
             Decoder::Spatial(_) if share < 1.0 => {
-                let (height, width, channels) = self.params.size;
+                let (height, width, channels) = self.params.decoded();
                 let all = height * width;
                 let pixels = draw_pixels(all, share_of(all, share), rows, noise);
                 let picked = pick(data.values(), &pixels, rows, channels);
@@ -179,10 +179,16 @@ impl<D: Compute> Ivae<D> {
         };
         let rows = batch.rows();
         let posterior = encoder.posterior(batch)?;
+        if self.params.deterministic {
+            let placed = self.tell(self.place(posterior.mean, 0)?, batch)?;
+            let scored = self.score_share(placed, batch.goal(), step, noise)?;
+            let loss = scored.total.try_mul(-1.0 / rows as f32).map_err(failed)?;
+            return Ok((loss, self.terms(-mean(&scored.rows), 0.0)));
+        }
         let divergence = posterior.divergence()?;
         let u = posterior.sample(self.normal(rows, self.params.columns().len(), noise)?)?;
         let placed = self.tell(self.place(u, 0)?, batch)?;
-        let scored = self.score_share(placed, &batch.data, step, noise)?;
+        let scored = self.score_share(placed, batch.goal(), step, noise)?;
         let terms = self.terms(-mean(&scored.rows), mean(&divergence.rows));
         Ok((negative_elbo(scored.total, divergence.total, self.params.weight(step.done), rows)?, terms))
     }
@@ -221,7 +227,7 @@ impl<D: Compute> Ivae<D> {
 
     /// Mean images of inputs of the decoder (rows, inputs).
     pub(crate) fn decode(&self, placed: &[f32]) -> Result<Array4<f32>> {
-        let (height, width, channels) = self.params.size;
+        let (height, width, channels) = self.params.decoded();
         let columns = self.params.decoder_inputs();
         let rows = placed.len() / columns;
         let mut values = Vec::with_capacity(rows * height * width * channels);

@@ -145,6 +145,14 @@ pub struct Params {
     /// How the pose is found; default from one look at the patch.
     #[serde(default)]
     pub inference: Inference,
+    /// Whether the encoder gives a point in place of a distribution, and nothing weighs but the likelihood: an autoencoder;
+    /// default no. Needs [`Inference::Plain`].
+    #[serde(default)]
+    pub deterministic: bool,
+    /// Channels of what is decoded, where that is something else than what is encoded, such as the same patch without noise;
+    /// 1 to 16, default none. Needs [`Inference::Plain`].
+    #[serde(default)]
+    pub goal_channels: Option<usize>,
     /// What encoder and decoder are told of each sample; default nothing.
     #[serde(default)]
     pub condition: Condition,
@@ -204,6 +212,8 @@ impl Params {
             capacity: None,
             prior: Prior::default(),
             inference: Inference::Plain,
+            deterministic: false,
+            goal_channels: None,
             condition: Condition::default(),
         }
     }
@@ -223,6 +233,12 @@ impl Params {
         }
         if !(1..=16).contains(&channels) {
             return bad("channels", channels.to_string(), "1 to 16");
+        }
+        if let Some(channels) = self.goal_channels.filter(|c| !(1..=16).contains(c)) {
+            return bad("channels of the goals", channels.to_string(), "1 to 16");
+        }
+        if (self.deterministic || self.goal_channels.is_some()) && self.views().is_some() {
+            return bad("inference", "views".into(), "plain for an autoencoder, and for goals other than the patches");
         }
         if !(1..=1000).contains(&self.latent) {
             return bad("latent", self.latent.to_string(), "1 to 1000");
@@ -294,6 +310,11 @@ impl Params {
         let pose = [(rotation, "angle"), (translation, "dx"), (down, "dy"), (scale, "scale")];
         let pose = pose.into_iter().filter(|(on, _)| *on).map(|(_, name)| name.to_owned());
         pose.chain((1..=self.latent).map(|i| format!("z{i}"))).collect()
+    }
+
+    /// Height, width, channels of what is decoded.
+    pub fn decoded(&self) -> (usize, usize, usize) {
+        (self.size.0, self.size.1, self.goal_channels.unwrap_or(self.size.2))
     }
 
     /// Inputs of the decoder: pose if it has any, content, condition.
@@ -380,6 +401,8 @@ mod tests {
             (Params { size: (4096, 4096, 1), ..base.clone() }, "patch size"),
             (Params { size: (8, 8, 0), ..base.clone() }, "channels"),
             (Params { latent: 0, ..base.clone() }, "latent"),
+            (Params { goal_channels: Some(0), ..base.clone() }, "channels of the goals"),
+            (Params { deterministic: true, inference: Inference::Views(8), ..base.clone() }, "inference"),
             (Params { hidden: vec![], ..base.clone() }, "hidden"),
             (Params { hidden: vec![8, 0], ..base.clone() }, "hidden"),
             (Params { beta: f32::NAN, ..base.clone() }, "beta"),

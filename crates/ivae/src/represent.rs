@@ -24,6 +24,7 @@ pub fn train<'a, D: Compute>(
     params.check()?;
     let mut data = data.into();
     data.check(params)?;
+    data.check_goals(params)?;
     let rows = data.patches.len();
     (data.aligned, data.seed) = (options.check(rows)?.train, options.seed);
     let make = |rng: &mut ChaCha8Rng| match Ivae::new(device, params, rng) {

@@ -9,7 +9,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Ivae, Params, Result};
+use crate::{Error, Ivae, Params, Result, Usual};
 
 /// Everything needed to rebuild a model and to bring data to it: the content of `config.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub struct Config {
     pub training: Options,
     /// Scaling of the data.
     pub scaling: ScalingConfig,
+    /// How far off it usually is, once it is trained.
+    #[serde(default)]
+    pub usual: Option<Usual>,
 }
 
 /// [`Scaling`] as the file has it.
@@ -74,6 +77,7 @@ impl Config {
             params: params.clone(),
             training: training.clone(),
             scaling: scaling.into(),
+            usual: None,
         }
     }
 
@@ -94,8 +98,8 @@ impl<D: Compute> Ivae<D> {
     ///
     /// # Errors
     /// If they cannot be encoded.
-    pub fn files(&self, training: &Options, scaling: &Scaling) -> Result<[(&'static str, Vec<u8>); 2]> {
-        let text = Config::new(self.params(), training, scaling).toml()?;
+    pub fn files(&self, config: &Config) -> Result<[(&'static str, Vec<u8>); 2]> {
+        let text = config.toml()?;
         Ok([(CONFIG, text.into_bytes()), (MODEL, weights::encode(&weights::collect(self), &BTreeMap::new())?)])
     }
 

@@ -46,7 +46,7 @@ pub fn held_out_regression(
     };
     let mean = test.1.mean().unwrap_or(0.0);
     let spread: f64 = test.1.iter().map(|v| (v - mean).powi(2)).sum();
-    if !(spread > 0.0) {
+    if spread <= 0.0 {
         return Err(Error::TooFew { what: "test values that differ", needed: 2 });
     }
     let points = rows("test points", test.0)?;

@@ -61,6 +61,34 @@ pub fn side_by_side(figures: &[Figure], name: &str, title: &str, caption: &str) 
     Ok(Figure { name: name.into(), title: title.into(), caption: caption.into(), image: canvas.picture() })
 }
 
+/// Figures in rows below each other as one figure, under a title, at half their size; rows may differ in length.
+///
+/// # Errors
+/// If there is none, or together they are too large.
+pub fn grid(rows: &[Vec<Figure>], name: &str, title: &str, caption: &str) -> Result<Figure> {
+    let half = |f: &Figure| {
+        let (w, h) = f.image.dimensions();
+        image::imageops::resize(&f.image, w.div_ceil(2), h.div_ceil(2), image::imageops::FilterType::Triangle)
+    };
+    let rows: Vec<Vec<RgbImage>> = rows.iter().map(|row| row.iter().map(half).collect()).collect();
+    let all = || rows.iter().flatten();
+    let width = rows.iter().map(|row| row.iter().map(|i| i.width()).sum::<u32>()).max().unwrap_or(0);
+    let heights: Vec<u32> = rows.iter().map(|row| row.iter().map(|i| i.height()).max().unwrap_or(0)).collect();
+    if all().next().is_none() {
+        return Err(Error::Empty { what: "grid of figures" });
+    }
+    let (mut canvas, mut y) = sheet(title, width.into(), heights.iter().sum::<u32>().into())?;
+    for (row, height) in rows.iter().zip(&heights) {
+        let mut x = 0;
+        for image in row {
+            canvas.place(image, x, y as i64);
+            x += i64::from(image.width());
+        }
+        y += f64::from(*height);
+    }
+    Ok(Figure { name: name.into(), title: title.into(), caption: caption.into(), image: canvas.picture() })
+}
+
 /// A sheet with a title over a body of this size, and the body's top; the margins left, right and below are the body's.
 pub(crate) fn sheet(title: &str, width: f64, height: f64) -> Result<(Canvas, f64)> {
     let room = width - 2.0 * MARGIN;
@@ -98,6 +126,18 @@ mod tests {
         assert_eq!(both.image.get_pixel(12, 3).0, [0, 0, 255]);
         assert_eq!(both.image.get_pixel(12, 19).0, [255, 255, 255]);
         assert!(matches!(side_by_side(&[], "none", "", ""), Err(Error::Empty { .. })));
+    }
+
+    #[test]
+    fn a_grid_holds_its_rows_at_half_their_size() {
+        let row = |colours: &[[u8; 3]]| colours.iter().map(|c| block(40, 20, *c)).collect::<Vec<_>>();
+        let figure = grid(&[row(&[[255, 0, 0], [0, 255, 0]]), row(&[[0, 0, 255]])], "all", "", "").unwrap();
+        let (width, height) = figure.image.dimensions();
+        let top = height - 20;
+        assert_eq!(width, 40);
+        let at = |x: u32, y: u32| figure.image.get_pixel(x, top + y).0;
+        assert_eq!([at(10, 5), at(30, 5), at(10, 15), at(30, 15)], [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255; 3]]);
+        assert!(matches!(grid(&[vec![]], "none", "", ""), Err(Error::Empty { .. })));
     }
 
     #[test]

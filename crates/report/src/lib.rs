@@ -22,7 +22,7 @@ mod view;
 pub mod figures {
     pub use crate::bars::ScaleBar;
     pub use crate::curve::{LearningCurve, learning_curve};
-    pub use crate::figure::side_by_side;
+    pub use crate::figure::{grid, side_by_side};
     pub use crate::lines::{Line, Steps, lines};
     pub use crate::maps::{MapStyle, class_map, image, site_map};
     pub use crate::scatter::{Colour, scatter};

@@ -151,6 +151,7 @@ fn datasets_come_back_with_their_scaling() {
     for (channels, how) in [(1, Normalise::Global), (3, Normalise::Global), (2, Normalise::PerPatch)] {
         let data = Dataset {
             images: Some(patches(-500.0, 70_000.0, channels, how)),
+            goals: Some(patches(2.0, 9.0, 4 - channels, Normalise::Global)),
             spectra: Some(spectra.clone()),
             labels: Some(array![0, 1, -1, 1, i64::MAX]),
             targets: Some(Array2::from_shape_fn((5, 2), |(n, k)| n as f32 - 0.1 * k as f32)),

@@ -1,0 +1,278 @@
+//! Studies: several models on several data sets, from several seeds, scored against what is known of the data.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Parser;
+use parsimon_core::{Dataset, Embedding};
+use parsimon_datasets::{TurnedParams, turned};
+use parsimon_report::Figure;
+use parsimon_report::colour::ColourMap;
+use parsimon_report::figures::{self, Colour};
+use serde::Deserialize;
+
+use crate::args::{Cli, Command, ExperimentArgs};
+use crate::output::Output;
+use crate::scores::{Scores, scores};
+use crate::{dataset, train};
+
+/// The studies that come with parsimon.
+const KNOWN: [(&str, &str); 3] = [
+    ("cards", include_str!("../experiments/cards.toml")),
+    ("digits", include_str!("../experiments/digits.toml")),
+    ("shift", include_str!("../experiments/shift.toml")),
+];
+
+/// What a file describes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Experiment {
+    title: String,
+    /// Trainings of each model.
+    seeds: u64,
+    /// Names of classes 0, 1, ….
+    #[serde(default)]
+    classes: Vec<String>,
+    /// Order of the rotational symmetry of a class that has one.
+    #[serde(default)]
+    symmetry: BTreeMap<String, u32>,
+    /// What the points of the figure are coloured by: class, a latent, or a number known of the data.
+    colour: Vec<String>,
+    data: Vec<Data>,
+    models: Vec<Model>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Data {
+    name: String,
+    /// Words for `dataset`, but for seed and file; or
+    make: Option<String>,
+    /// a file, looked for where --data says, else here, in the folder that `PARSIMON_DATA` names, or in ../shared/data.
+    file: Option<PathBuf>,
+    /// How its images are turned.
+    turn: Option<Turn>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Turn {
+    /// Largest turn in degrees.
+    rotation: f64,
+    /// Largest shift in half-widths.
+    shift: f64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Model {
+    name: String,
+    /// Words for `train`, but for data, seed and run directory.
+    train: String,
+    /// Whether its latents are drawn.
+    #[serde(default = "yes")]
+    draw: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// One training and what it came to.
+struct Trained<'a> {
+    data: &'a str,
+    model: &'a str,
+    seed: u64,
+    scores: Scores,
+}
+
+pub fn run(args: &ExperimentArgs) -> Result<()> {
+    let experiment = described(&args.name)?;
+    let out = Output::new(&args.out)?;
+    let seeds = args.seeds.unwrap_or(experiment.seeds);
+    ensure!(seeds > 0, "--seeds is 0, accepted are whole numbers from 1");
+    let (mut done, mut panels) = (Vec::new(), Vec::new());
+    for data in &experiment.data {
+        let path = out.path(&format!("data/{}.npz", stem(&data.name)));
+        let known = prepare(data, args.data.as_deref(), &path)?;
+        let mut row = Vec::new();
+        for model in &experiment.models {
+            for seed in 0..seeds {
+                let run = out.sub(&format!("runs/{}/{}/{seed}", stem(&data.name), stem(&model.name)));
+                println!("{}, {}, seed {seed}", data.name, model.name);
+                fit(model, &path, &run, seed, args.epochs)?;
+                let latents = parsimon_io::read_latents(&run.path("latents.npz"))?;
+                let symmetry = |class: i64| experiment.symmetry.get(&class.to_string()).copied().unwrap_or(1);
+                let found = scores(&latents, &known, &run.path("history.csv"), symmetry)?;
+                println!("  {}", found.line());
+                if seed == 0 && model.draw {
+                    let title = format!("{}, {}", data.name, model.name);
+                    row.extend(drawn(&experiment, &latents, &known, &title)?);
+                }
+                done.push(Trained { data: &data.name, model: &model.name, seed, scores: found });
+            }
+        }
+        panels.push(row);
+    }
+    out.write("table.csv", table(&done).as_bytes())?;
+    out.write("summary.md", summary(&experiment, &done)?.as_bytes())?;
+    let figure = figures::grid(&panels, "latents", &experiment.title, "Content latents of the first seed.")?;
+    out.write("latents.png", &figure.png()?)?;
+    println!("{}", std::fs::read_to_string(out.path("summary.md"))?);
+    println!("wrote {}", out.folder().display());
+    Ok(())
+}
+
+/// A study by its name, or one of the user's own in a file.
+fn described(name: &str) -> Result<Experiment> {
+    let known = KNOWN.iter().find(|(known, _)| *known == name).map(|(_, text)| (*text).to_owned());
+    let text = match known {
+        Some(text) => text,
+        None if name.ends_with(".toml") => std::fs::read_to_string(name).with_context(|| name.to_owned())?,
+        None => {
+            let names: Vec<&str> = KNOWN.iter().map(|(name, _)| *name).collect();
+            bail!("no experiment `{name}`; there are {}, or a file FILE.toml", names.join(", "))
+        }
+    };
+    toml::from_str(&text).map_err(|e| anyhow::anyhow!("{name}: {}", e.message()))
+}
+
+/// A name as part of a path.
+fn stem(name: &str) -> String {
+    let words: Vec<&str> = name.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).collect();
+    words.join("_").to_lowercase()
+}
+
+/// Makes or finds data, and writes them for the trainings.
+fn prepare(data: &Data, given: Option<&Path>, path: &Path) -> Result<Dataset> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot create", folder.display()))?;
+    }
+    match (&data.make, &data.file) {
+        (Some(words), None) => {
+            let out = path.to_string_lossy();
+            let words = ["cargo xtask", "dataset"].into_iter().chain(words.split_whitespace()).chain(["--out", &*out]);
+            let Command::Dataset(args) = Cli::try_parse_from(words)?.command else { bail!("`dataset` makes no data") };
+            dataset::run(&args)?;
+        }
+        (None, Some(file)) => {
+            let known = parsimon_io::read_dataset(&found(file, given)?)?;
+            let known = match data.turn {
+                Some(Turn { rotation, shift }) => {
+                    turned(&known, &TurnedParams { rotation: rotation.to_radians(), shift, seed: 0 })?
+                }
+                None => known,
+            };
+            parsimon_io::write_dataset(path, &known)?;
+        }
+        _ => bail!("data `{}` need either `make` or `file`", data.name),
+    }
+    Ok(parsimon_io::read_dataset(path)?)
+}
+
+/// Where a file is.
+fn found(file: &Path, given: Option<&Path>) -> Result<PathBuf> {
+    if let Some(given) = given {
+        return Ok(given.to_owned());
+    }
+    let folder = std::env::var_os("PARSIMON_DATA").map_or_else(|| PathBuf::from("../shared/data"), PathBuf::from);
+    let places = [file.to_owned(), folder.join(file)];
+    let found = places.iter().find(|p| p.exists()).cloned();
+    found.with_context(|| format!("{}: not here nor in {}; give --data FILE", file.display(), folder.display()))
+}
+
+/// Trains, unless the run directory holds the end of the same training.
+fn fit(model: &Model, data: &Path, run: &Output, seed: u64, epochs: Option<usize>) -> Result<()> {
+    let (data, out, seed) = (data.to_string_lossy(), run.folder().to_string_lossy(), seed.to_string());
+    let mut words: Vec<&str> = vec!["cargo xtask", "train"];
+    let mut given = model.train.split_whitespace();
+    words.extend(given.next());
+    words.push(&data);
+    words.extend(given);
+    words.extend(["--seed", &seed, "--out", &out]);
+    let mut command = words.join(" ");
+    let Command::Train(mut args) = Cli::try_parse_from(words).with_context(|| model.name.clone())?.command else {
+        bail!("`{}` is no training", model.train)
+    };
+    if let Some(epochs) = epochs {
+        args.training.epochs = Some(epochs);
+        let _ = write!(command, " --epochs {epochs}");
+    }
+    if std::fs::read_to_string(run.path("command.txt")).is_ok_and(|done| done == command) {
+        println!("  there already");
+        return Ok(());
+    }
+    train::run(&args)?;
+    run.write("command.txt", command.as_bytes())
+}
+
+/// The content latents of one training, once for each colouring that there is; none if there are less than two.
+fn drawn(experiment: &Experiment, latents: &Embedding, known: &Dataset, title: &str) -> Result<Vec<Figure>> {
+    let (Some(x), Some(y)) = (latents.get("z1"), latents.get("z2")) else { return Ok(Vec::new()) };
+    let (x, y) = (x.mean.to_vec(), y.mean.to_vec());
+    let labels = known.labels.as_ref().map(|l| l.to_vec()).unwrap_or_default();
+    let most = labels.iter().max().copied().unwrap_or(-1);
+    let name = |k: i64| experiment.classes.get(k as usize).cloned().unwrap_or_else(|| k.to_string());
+    let names: Vec<String> = (0..=most).map(name).collect();
+    let mut panels = Vec::new();
+    for colour in &experiment.colour {
+        let values: Vec<f32>;
+        let what = if colour == "class" && !labels.is_empty() {
+            Colour::Class { class: &labels, names: &names }
+        } else if let Some(truth) = known.truth.get(colour) {
+            values = truth.iter().map(|v| *v as f32).collect();
+            let map = if colour == "angle" { ColourMap::Cyclic } else { ColourMap::Diverging };
+            Colour::Value { values: &values, map, label: colour }
+        } else {
+            continue;
+        };
+        panels.push(figures::scatter(&x, &y, what, "z1", "z2", &format!("{title}, by {colour}"))?);
+    }
+    Ok(panels)
+}
+
+/// A line for each training, a column for each score that any of them has.
+fn table(done: &[Trained<'_>]) -> String {
+    let names = score_names(done);
+    let mut csv = format!("data,model,seed,{}\n", names.join(","));
+    for Trained { data, model, seed, scores } in done {
+        let values = names.iter().map(|name| scores.get(name).map_or(String::new(), |v| format!("{v:.5}")));
+        let _ = writeln!(csv, "\"{data}\",\"{model}\",{seed},{}", values.collect::<Vec<_>>().join(","));
+    }
+    csv
+}
+
+fn score_names(done: &[Trained<'_>]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for (name, _) in done.iter().flat_map(|d| d.scores.iter()) {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    names
+}
+
+/// Means over the seeds, with their standard deviation.
+fn summary(experiment: &Experiment, done: &[Trained<'_>]) -> Result<String> {
+    let names = score_names(done);
+    let mut text = format!("# {}\n\nHeld-out rows; mean ± standard deviation over the seeds.\n\n", experiment.title);
+    writeln!(text, "| data | model | {} |\n|---|---|{}", names.join(" | "), "---|".repeat(names.len()))?;
+    for data in &experiment.data {
+        for model in &experiment.models {
+            let of: Vec<&Scores> =
+                done.iter().filter(|d| d.data == data.name && d.model == model.name).map(|d| &d.scores).collect();
+            let cell = |name: &String| {
+                let values: Vec<f64> = of.iter().filter_map(|s| s.get(name)).collect();
+                let n = values.len() as f64;
+                let mean = values.iter().sum::<f64>() / n;
+                let sd = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0)).sqrt();
+                if values.is_empty() { "–".to_owned() } else { format!("{mean:.3} ± {sd:.3}") }
+            };
+            let cells: Vec<String> = names.iter().map(cell).collect();
+            writeln!(text, "| {} | {} | {} |", data.name, model.name, cells.join(" | "))?;
+        }
+    }
+    Ok(text)
+}
