@@ -41,6 +41,16 @@ fn settings() -> Vec<Params> {
     all.push(Params { convolutions: vec![6], invariances: "none".parse().unwrap(), ..base.clone() });
     all.push(Params { deterministic: true, invariances: "none".parse().unwrap(), ..base.clone() });
     all.push(Params { deterministic: true, invariances: "t".parse().unwrap(), convolutions: vec![4], ..base.clone() });
+    all.push(Params { goal_channels: Some(2), ..base.clone() });
+    all.push(Params {
+        goal_channels: Some(2),
+        deterministic: true,
+        invariances: "none".parse().unwrap(),
+        ..base.clone()
+    });
+    for invariances in ["none", "t", "t,s"] {
+        all.push(Params { size: (1, 10, 1), invariances: invariances.parse().unwrap(), ..base.clone() });
+    }
     let classes = Condition::of(Some(KNOWN.0.view()), None).unwrap();
     let both = Condition::of(Some(KNOWN.0.view()), Some(KNOWN.1.view())).unwrap();
     for invariances in ["none", "r", "t", "r,t"] {
@@ -53,8 +63,20 @@ fn settings() -> Vec<Params> {
 }
 
 fn data(params: &Params) -> Patches {
-    objects(150, 10, params.size.2, SPREAD, 7).patches
+    let patches = objects(150, 10, params.size.2, SPREAD, 7).patches;
+    if params.size.0 > 1 {
+        return patches;
+    }
+    // A row through the objects, as a spectrum.
+    let rows = patches.images().slice(ndarray::s![.., 5..6, .., ..]).to_owned();
+    Patches::new(rows, patches.scaling().clone()).unwrap()
 }
+
+/// What some models are trained towards: the negative of the objects, in two channels.
+static GOALS: LazyLock<Patches> = LazyLock::new(|| {
+    let negative = objects(150, 10, 2, SPREAD, 7).patches.images().mapv(|v| 1.0 - v);
+    Patches::new(negative, parsimon_core::Scaling::unit(2)).unwrap()
+});
 
 /// Classes and factors of the objects.
 static KNOWN: LazyLock<(Array1<i64>, Array2<f32>)> = LazyLock::new(|| {
@@ -68,7 +90,8 @@ fn examples<'a>(patches: &'a Patches, params: &Params) -> Examples<'a> {
     let Condition { classes, factors } = &params.condition;
     let (labels, known) = (&KNOWN.0, &KNOWN.1);
     let factors = (!factors.is_empty()).then(|| known.view());
-    Examples::conditioned(patches, (*classes > 0).then(|| labels.view()), factors)
+    let examples = Examples::conditioned(patches, (*classes > 0).then(|| labels.view()), factors);
+    if params.goal_channels.is_some() { examples.towards(&GOALS) } else { examples }
 }
 
 fn options() -> Options {

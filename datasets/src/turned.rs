@@ -1,7 +1,7 @@
 use std::f64::consts::PI;
 
 use ndarray::{Array1, Array4};
-use parsimon_core::{Dataset, Patches, Scaling};
+use parsimon_core::{Dataset, Patches};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -25,46 +25,55 @@ impl Default for TurnedParams {
     }
 }
 
-/// The samples of a dataset, each turned counter-clockwise about the centre of its image and shifted, with 0 where nothing
+/// The samples of a dataset, goals with them, each turned counter-clockwise about the centre of its image and shifted, with 0 where nothing
 /// was; values lie between pixels linearly. `truth` gains `angle` (rad), `dx` (right) and `dy` (down, half-widths).
 ///
 /// # Errors
-/// If a parameter is outside its range, or there are no images.
+/// If a parameter is outside its range, there are no images, or an angle or shift of them is known already.
 pub fn turned(data: &Dataset, params: &TurnedParams) -> Result<Dataset> {
     require((0.0..=PI).contains(&params.rotation), "largest turn", params.rotation, "0 to π")?;
     require((0.0..=1.0).contains(&params.shift), "largest shift", params.shift, "0 to 1")?;
     let Some(patches) = &data.images else {
         return Err(parsimon_core::Error::Empty { what: "images", shape: vec![0] }.into());
     };
-    let images = patches.images();
-    let (n, height, width, channels) = images.dim();
+    if let Some(name) = ["angle", "dx", "dy"].into_iter().find(|name| data.truth.contains_key(*name)) {
+        return Err(parsimon_core::Error::DuplicateColumn(name.to_owned()).into());
+    }
     let mut rng = ChaCha8Rng::seed_from_u64(params.seed);
+    let n = patches.len();
     let mut draw = |most: f64| -> Array1<f64> { (0..n).map(|_| rng.gen_range(-most..=most)).collect() };
     let (angle, dx, dy) = (draw(params.rotation), draw(params.shift), draw(params.shift));
-    let half = 0.5 * (height.max(width).max(2) - 1) as f64;
-    let (mid_y, mid_x) = (0.5 * (height as f64 - 1.0), 0.5 * (width as f64 - 1.0));
-    let made = Array4::from_shape_fn((n, height, width, channels), |(i, row, column, c)| {
-        let (x, y) = (column as f64 - mid_x - half * dx[i], row as f64 - mid_y - half * dy[i]);
-        let (sin, cos) = angle[i].sin_cos();
-        let (x, y) = (cos * x - sin * y + mid_x, sin * x + cos * y + mid_y);
-        let (left, top) = (x.floor(), y.floor());
-        let at = |right: f64, down: f64| {
-            let (px, py) = (left + right, top + down);
-            let inside = px >= 0.0 && py >= 0.0;
-            let pixel = if inside { images.get((i, py as usize, px as usize, c)) } else { None };
-            let weight = (1.0 - (x - px).abs()) * (1.0 - (y - py).abs());
-            weight * pixel.map_or(0.0, |v| f64::from(*v))
-        };
-        (at(0.0, 0.0) + at(1.0, 0.0) + at(0.0, 1.0) + at(1.0, 1.0)).clamp(0.0, 1.0) as f32
-    });
+    let made = |patches: &Patches| {
+        let images = patches.images();
+        let (_, height, width, channels) = images.dim();
+        let half = 0.5 * (height.max(width).max(2) - 1) as f64;
+        let (mid_y, mid_x) = (0.5 * (height as f64 - 1.0), 0.5 * (width as f64 - 1.0));
+        let made = Array4::from_shape_fn((n, height, width, channels), |(i, row, column, c)| {
+            let (x, y) = (column as f64 - mid_x - half * dx[i], row as f64 - mid_y - half * dy[i]);
+            let (sin, cos) = angle[i].sin_cos();
+            let (x, y) = (cos * x - sin * y + mid_x, sin * x + cos * y + mid_y);
+            let (left, top) = (x.floor(), y.floor());
+            let at = |right: f64, down: f64| {
+                let (px, py) = (left + right, top + down);
+                let inside = px >= 0.0 && py >= 0.0;
+                let pixel = if inside { images.get((i, py as usize, px as usize, c)) } else { None };
+                let weight = (1.0 - (x - px).abs()) * (1.0 - (y - py).abs());
+                weight * pixel.map_or(0.0, |v| f64::from(*v))
+            };
+            (at(0.0, 0.0) + at(1.0, 0.0) + at(0.0, 1.0) + at(1.0, 1.0)).clamp(0.0, 1.0) as f32
+        });
+        Patches::new(made, patches.scaling().clone())
+    };
+    let (images, goals) = (Some(made(patches)?), data.goals.as_ref().map(made).transpose()?);
     let mut truth = data.truth.clone();
     truth.extend([("angle".to_owned(), angle), ("dx".to_owned(), dx), ("dy".to_owned(), dy)]);
-    let images = Some(Patches::new(made, Scaling::unit(channels))?);
-    Ok(Dataset { images, truth, ..data.clone() })
+    Ok(Dataset { images, goals, truth, ..data.clone() })
 }
 
 #[cfg(test)]
 mod tests {
+    use parsimon_core::Scaling;
+
     use super::*;
 
     /// One bright blob right of the centre.
@@ -103,5 +112,8 @@ mod tests {
             assert!(turned(&blob(), &wrong).is_err());
         }
         assert!(turned(&Dataset::default(), &TurnedParams::default()).is_err());
+        let once = turned(&Dataset { goals: blob().images, ..blob() }, &TurnedParams::default()).unwrap();
+        assert_eq!(once.goals, once.images, "goals go with the images");
+        assert!(turned(&once, &TurnedParams::default()).unwrap_err().to_string().contains("angle"));
     }
 }

@@ -85,9 +85,9 @@ pub fn run(args: &AnalyzeArgs) -> Result<()> {
     let batch = (rows / 30).clamp(8, 100);
     let epochs = (STEPS * batch).div_ceil(rows).clamp(40, 200);
     let options = train::options(&args.training, rows, epochs, batch, 2);
-    let params = train::params(&args.training, data, Noise::GaussianLearned, Some(ANGLE))?;
+    let params = train::params(&args.training, data, data.scaling(), Noise::GaussianLearned, Some(ANGLE))?;
     let run = out.sub("run");
-    let trained = train::fit(&data.into(), &params, options, &run, false)?;
+    let trained = train::fit(&data.into(), &params, options, &run, false, &mut |_, _| Ok(()))?;
     println!("{}", trained.summary());
 
     let latents = trained.fitted.state.model.embedding(data)?;

@@ -2,8 +2,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use parsimon_io::RawLayout;
-use parsimon_ivae::{Invariances, Noise};
-use parsimon_nets::Activation;
+
+pub use crate::training_args::{InferenceArg, LikelihoodArg, PrecisionArg, TrainingArgs};
 
 /// From microscopy images to a few meaningful numbers per atom.
 #[derive(Debug, Parser)]
@@ -54,6 +54,11 @@ pub enum Command {
         after_help = "Examples:\n  cargo xtask dataset cards3 --size 28 --per-suit 750 --seed 0 --out cards3.npz\n  cargo xtask dataset perovskite --out perovskite.npz"
     )]
     Dataset(DatasetArgs),
+    /// Train a model, and show how its manifold and its latents come about
+    #[command(
+        after_help = "Example:\n  cargo xtask animate ivae cards4.npz --epochs 60 --out run\nWrites the run directory as `train` does, and training.gif and training.png (APNG) in it."
+    )]
+    Animate(AnimateArgs),
     /// Train several models on several data sets from several seeds, and score what they find
     #[command(
         after_help = "Examples:\n  cargo xtask experiment cards --out out/cards\n  cargo xtask experiment shift --seeds 1 --out out/shift\n  cargo xtask experiment my.toml --out out/mine\nWrites table.csv (a line for each training), summary.md (means over the seeds), latents.png, data/ and runs/. What is there already is not trained again."
@@ -66,179 +71,10 @@ pub enum Command {
     Bench(BenchArgs),
 }
 
-/// Options of training that `train` and `analyze` share.
-#[derive(Debug, Clone, Args)]
-pub struct TrainingArgs {
-    /// Trivial variations, each with a latent of its own: r (rotation), t (translation), s (scale); none: a plain VAE
-    /// [default: r,t; t of spectra; none of ae, vae and cvae]
-    #[arg(long)]
-    pub invariances: Option<Invariances>,
-    /// Number of content latents
-    #[arg(long, default_value_t = 2)]
-    pub latent: usize,
-    /// Filters of convolutions before the hidden layers of the encoder, such as 32,64,64: 3×3 pixels, pooled in between
-    #[arg(long, value_delimiter = ',')]
-    pub convolutions: Vec<usize>,
-    /// Units of the hidden layers, of the encoder and, in reverse, of the decoder
-    #[arg(long, value_delimiter = ',', default_value = "128,128")]
-    pub hidden: Vec<usize>,
-    /// Non-linearity of the hidden layers
-    #[arg(long, value_enum, default_value_t = ActivationArg::Tanh)]
-    pub activation: ActivationArg,
-    /// Pose and content reach every layer of the decoder, past the layers below
-    #[arg(long)]
-    pub skip: bool,
-    /// bernoulli, continuous-bernoulli, gaussian (σ learned), gaussian=SIGMA, poisson (data that are counts) or
-    /// poisson=COUNTS (of the largest value) [default: bernoulli in train of images, else gaussian]
-    #[arg(long)]
-    pub likelihood: Option<LikelihoodArg>,
-    /// Weight of the divergence; 1 is the ELBO itself
-    #[arg(long, default_value_t = 1.0)]
-    pub beta: f32,
-    /// Share of the epochs over which that weight rises from 0, or the capacity to its end
-    #[arg(long, default_value_t = 0.0)]
-    pub warm_up: f64,
-    /// Divergence in nats that is free: the loss then holds β·|KL − capacity|
-    #[arg(long)]
-    pub capacity: Option<f32>,
-    /// How the encoder finds the pose: views weighs several turned views of the patch, for r without convolutions; plain
-    /// reads it off the patch, which is often trapped at a wrong angle where objects turn freely [default: views where they
-    /// can, unless the prior of the angle is narrower than 0.5 rad]
-    #[arg(long, value_enum)]
-    pub inference: Option<InferenceArg>,
-    /// Number of views
-    #[arg(long, default_value_t = 16)]
-    pub views: usize,
-    /// Turns by so many equal parts of a full one leave every object as it was, such as 4 for square lattices; with views
-    #[arg(long, default_value_t = 1)]
-    pub symmetry: usize,
-    /// Prior width of the angle, in rad, or uniform [default: in train uniform with views, else 1; in analyze 0.1, because
-    /// a crystal turns little]
-    #[arg(long, value_name = "RAD", value_parser = prior_angle)]
-    pub prior_angle: Option<f32>,
-    /// Prior width of either shift, in half-widths of the patch [default: 0.1]
-    #[arg(long)]
-    pub prior_shift: Option<f32>,
-    /// Prior width of ln scale [default: 0.1]
-    #[arg(long)]
-    pub prior_scale: Option<f32>,
-    /// Passes over the training rows
-    #[arg(long)]
-    pub epochs: Option<usize>,
-    /// Rows of a step [default: 50, or 100 where a step decodes every pixel, or fewer if there are few rows]
-    #[arg(long)]
-    pub batch: Option<usize>,
-    /// Step size of Adam [default: 0.002 for 50 rows, 0.001 for few rows or where a step decodes every pixel]
-    #[arg(long)]
-    pub lr: Option<f32>,
-    /// Share of the epochs, the last ones, over which the step size falls towards 0
-    #[arg(long, default_value_t = 0.25)]
-    pub settle: f64,
-    /// How much of a running mean of the weights stays from step to step, such as 0.99; 0: no mean
-    #[arg(long, default_value_t = 0.0)]
-    pub average: f32,
-    /// Seed of weights, order and noise
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
-    /// Share of the rows, the last ones, never trained on
-    #[arg(long, default_value_t = 0.1)]
-    pub holdout: f64,
-    /// Stop after so many epochs without a better held-out loss, and keep the best
-    #[arg(long)]
-    pub patience: Option<usize>,
-    /// Models started from different seeds; the best is trained on
-    #[arg(long)]
-    pub starts: Option<usize>,
-    /// Share of the pixels that a step decodes, at least 60, drawn anew for each patch; a plain VAE decodes all
-    #[arg(long, default_value_t = 0.1)]
-    pub pixels: f64,
-    /// Every pixel in every step: slower to the same −ELBO, without the noise of the draw
-    #[arg(long, conflicts_with = "pixels")]
-    pub exact: bool,
-    /// Numbers of the decoder's large products while it trains; bf16 is faster where the CPU has AVX512-BF16
-    #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
-    pub precision: PrecisionArg,
-}
-
-impl TrainingArgs {
-    /// The invariances given, or those of an invariant VAE.
-    pub fn invariances(&self) -> Invariances {
-        self.invariances.unwrap_or(Invariances { rotation: true, translation: true, scale: false })
-    }
-}
-
-/// A width, or infinity for `uniform`.
-fn prior_angle(text: &str) -> Result<f32, String> {
-    let wrong = || format!("`{text}` is neither a width in rad nor `uniform`");
-    if text == "uniform" { Ok(f32::INFINITY) } else { text.parse().map_err(|_| wrong()) }
-}
-
 /// Steps of a way, which has two ends.
 fn steps(text: &str) -> Result<usize, String> {
     let count = text.parse().ok().filter(|n| (2..=100).contains(n));
     count.ok_or_else(|| format!("`{text}` steps, accepted are 2 to 100"))
-}
-
-/// Ways to find the pose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum InferenceArg {
-    /// At one look.
-    Plain,
-    /// From several views.
-    Views,
-}
-
-/// Non-linearities.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ActivationArg {
-    /// tanh x.
-    Tanh,
-    /// max(x, 0).
-    Relu,
-    /// x, or x/100 below zero.
-    LeakyRelu,
-    /// ln(1 + eˣ).
-    Softplus,
-    /// x times the normal distribution function, nearly.
-    Gelu,
-}
-
-impl From<ActivationArg> for Activation {
-    fn from(arg: ActivationArg) -> Self {
-        match arg {
-            ActivationArg::Tanh => Self::Tanh,
-            ActivationArg::Relu => Self::Relu,
-            ActivationArg::LeakyRelu => Self::LeakyRelu,
-            ActivationArg::Softplus => Self::Softplus,
-            ActivationArg::Gelu => Self::Gelu,
-        }
-    }
-}
-
-/// Likelihood of the data.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum LikelihoodArg {
-    /// All that is said of it.
-    Known(Noise),
-    /// Poisson, with the counts that the data hold.
-    Counts,
-}
-
-impl std::str::FromStr for LikelihoodArg {
-    type Err = parsimon_ivae::Error;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "poisson" { Ok(Self::Counts) } else { text.parse().map(Self::Known) }
-    }
-}
-
-/// Numbers of the large products.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum PrecisionArg {
-    /// 24 bits of precision.
-    F32,
-    /// 8 bits of precision, summed in f32.
-    Bf16,
 }
 
 /// Options of `analyze`.
@@ -361,7 +197,8 @@ pub struct TrainArgs {
     /// targets (continuous factors), or both
     #[arg(long, value_enum, value_delimiter = ',')]
     pub condition: Vec<ConditionArg>,
-    /// Go on from the checkpoint in the run directory, as if training had never stopped; --epochs may be higher
+    /// Go on from the checkpoint in the run directory, as if training had never stopped; with higher --epochs it goes on as
+    /// the schedule of the longer training says
     #[arg(long)]
     pub resume: bool,
 }
@@ -452,6 +289,17 @@ pub struct InterpolateArgs {
     /// Directory for the results
     #[arg(long)]
     pub out: PathBuf,
+}
+
+/// Options of `animate`.
+#[derive(Debug, Args)]
+pub struct AnimateArgs {
+    /// Training
+    #[command(flatten)]
+    pub train: TrainArgs,
+    /// Epochs between two frames
+    #[arg(long, default_value_t = 2)]
+    pub every: usize,
 }
 
 /// Options of `experiment`.

@@ -8,7 +8,7 @@ use dfdx::tensor::{Cpu, Trace};
 use dfdx::tensor_ops::Backward;
 use ndarray::Array4;
 use parsimon_core::{Patches, Scaling};
-use parsimon_ivae::{Ivae, Params};
+use parsimon_ivae::{Inference, Ivae, Params, Prior};
 use parsimon_nets::{Activation, Data, Likelihood, Precision, SpatialDecoder, Target, matrix, product_rate};
 use parsimon_train::{Options, fit};
 use rand::{Rng, SeedableRng};
@@ -33,6 +33,9 @@ struct Case {
 #[derive(Clone, Copy, PartialEq)]
 enum Model {
     Rvae,
+    /// Of a tenth of the pixels, as by default; and the same with views, once they are weighed by the decoder.
+    Few,
+    Views,
     Vae,
     Convolutional,
     Encode,
@@ -41,7 +44,7 @@ enum Model {
 impl Model {
     fn peer(self) -> &'static str {
         match self {
-            Self::Rvae => "rvae",
+            Self::Rvae | Self::Few | Self::Views => "rvae",
             Self::Vae => "vae",
             Self::Convolutional => "conv",
             Self::Encode => "encode",
@@ -64,11 +67,13 @@ const BASE: Case = Case {
     peers: &[EAGER, COMPILED],
 };
 
-const CASES: [Case; 8] = [
+const CASES: [Case; 10] = [
     BASE,
     Case { name: "rVAE, bf16", precision: Precision::Bf16, peers: &[BF16], ..BASE },
     // Fewer rows, because the peer takes a minute for 2,000.
     Case { name: "rVAE, large", side: 48, rows: 500, hidden: 256, peers: &[EAGER], ..BASE },
+    Case { name: "rVAE, few pixels", model: Model::Few, batch: 50, peers: &[], ..BASE },
+    Case { name: "rVAE, few pixels, views", model: Model::Views, batch: 50, peers: &[], ..BASE },
     Case { name: "VAE, dense", model: Model::Vae, peers: &[EAGER], ..BASE },
     Case { name: "VAE, convolutional", model: Model::Convolutional, peers: &[EAGER], ..BASE },
     Case { name: "rVAE, few patches", rows: 300, peers: &[EAGER], ..BASE },
@@ -166,7 +171,11 @@ fn seconds(case: &Case) -> Result<f64> {
     let base = Params::new((case.side, case.side, 1));
     let params = Params { hidden: vec![case.hidden; 2], ..base };
     let params = match case.model {
-        Model::Rvae | Model::Encode => params,
+        Model::Rvae | Model::Few | Model::Encode => params,
+        Model::Views => {
+            let prior = Prior { angle: f32::INFINITY, ..params.prior };
+            Params { inference: Inference::Views(16), prior, ..params }
+        }
         Model::Vae => Params { invariances: "none".parse()?, ..params },
         Model::Convolutional => Params { invariances: "none".parse()?, convolutions: vec![32, 64, 64], ..params },
     };
@@ -178,9 +187,11 @@ fn seconds(case: &Case) -> Result<f64> {
         });
     }
     // The first epoch warms up.
+    let some = matches!(case.model, Model::Few | Model::Views);
     let options = Options {
         epochs: RUNS + 1,
         batch: case.batch,
+        pixels: if some { 0.1 } else { 1.0 },
         holdout: 0.0,
         precision: case.precision,
         settle: 0.0,

@@ -88,7 +88,8 @@ fn scaled_as_trained(data: Patches, scaling: &ScalingConfig) -> Result<(Patches,
         Scaling::PerPatch(_) => Ok((Patches::from_stored(data.stored().view(), Normalise::PerPatch)?, None)),
         Scaling::Global(ranges) if ranges.len() != channels => Ok((data, None)),
         _ if unit && trained == Scaling::unit(channels) => Ok((data, None)),
-        _ if unit => {
+        // Spectra lie about 0…1 more often than not, whatever their units.
+        _ if unit && data.shape().0 > 1 => {
             let note = format!("all values lie in 0…1: taken as scaled already, not as {}", spelt(&trained, channels));
             Ok((data, Some(note)))
         }

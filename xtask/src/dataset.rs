@@ -10,6 +10,7 @@ use crate::output::writable;
 
 pub fn run(args: &DatasetArgs) -> Result<()> {
     writable(&args.out)?;
+    ensure!(args.counts.is_none() || args.name == DatasetName::Lattice, "--counts belongs to the lattice");
     let variant = match args.name {
         DatasetName::Cards1 => 1,
         DatasetName::Cards2 => 2,
@@ -46,7 +47,7 @@ fn patches(args: &DatasetArgs) -> Result<()> {
         DatasetName::LatticeColour => LatticeImages::Colour,
         _ => args.counts.map_or(base.images, LatticeImages::Counts),
     };
-    let (size, count) = (args.size.unwrap_or(base.size), args.per_suit.map_or(base.count, |n| 4 * n));
+    let (size, count) = (args.size.unwrap_or(base.size), args.per_suit.map_or(base.count, |n| n.saturating_mul(4)));
     let data = lattice(&LatticeParams { size, count, images, seed: args.seed })?;
     write_dataset(&args.out, &data)?;
     println!("{}: {} patches of {size}×{size} pixels", args.out.display(), data.samples()?);

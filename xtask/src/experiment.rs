@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::hash::{DefaultHasher, Hasher};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -97,6 +98,7 @@ pub fn run(args: &ExperimentArgs) -> Result<()> {
     for data in &experiment.data {
         let path = out.path(&format!("data/{}.npz", stem(&data.name)));
         let known = prepare(data, args.data.as_deref(), &path)?;
+        experiment.check_colours(&known)?;
         let mut row = Vec::new();
         for model in &experiment.models {
             for seed in 0..seeds {
@@ -104,8 +106,7 @@ pub fn run(args: &ExperimentArgs) -> Result<()> {
                 println!("{}, {}, seed {seed}", data.name, model.name);
                 fit(model, &path, &run, seed, args.epochs)?;
                 let latents = parsimon_io::read_latents(&run.path("latents.npz"))?;
-                let symmetry = |class: i64| experiment.symmetry.get(&class.to_string()).copied().unwrap_or(1);
-                let found = scores(&latents, &known, &run.path("history.csv"), symmetry)?;
+                let found = scores(&latents, &known, run.folder(), |class| experiment.order(class))?;
                 println!("  {}", found.line());
                 if seed == 0 && model.draw {
                     let title = format!("{}, {}", data.name, model.name);
@@ -118,8 +119,10 @@ pub fn run(args: &ExperimentArgs) -> Result<()> {
     }
     out.write("table.csv", table(&done).as_bytes())?;
     out.write("summary.md", summary(&experiment, &done)?.as_bytes())?;
-    let figure = figures::grid(&panels, "latents", &experiment.title, "Content latents of the first seed.")?;
-    out.write("latents.png", &figure.png()?)?;
+    if panels.iter().any(|row| !row.is_empty()) {
+        let figure = figures::grid(&panels, "latents", &experiment.title, "Content latents of the first seed.")?;
+        out.write("latents.png", &figure.png()?)?;
+    }
     println!("{}", std::fs::read_to_string(out.path("summary.md"))?);
     println!("wrote {}", out.folder().display());
     Ok(())
@@ -136,7 +139,45 @@ fn described(name: &str) -> Result<Experiment> {
             bail!("no experiment `{name}`; there are {}, or a file FILE.toml", names.join(", "))
         }
     };
-    toml::from_str(&text).map_err(|e| anyhow::anyhow!("{name}: {}", e.message()))
+    let experiment: Experiment = toml::from_str(&text).map_err(|e| anyhow::anyhow!("{name}: {}", e.message()))?;
+    experiment.check().with_context(|| name.to_owned())?;
+    Ok(experiment)
+}
+
+impl Experiment {
+    fn check(&self) -> Result<()> {
+        let stems = |names: Vec<&str>| -> Result<()> {
+            ensure!(!names.is_empty(), "no data or no models");
+            for (i, name) in names.iter().enumerate() {
+                ensure!(!stem(name).is_empty(), "`{name}` is no name: it has neither letter nor digit");
+                let same = names[..i].iter().find(|other| stem(other) == stem(name));
+                ensure!(same.is_none(), "`{name}` and `{}` would have one directory", same.unwrap_or(name));
+            }
+            Ok(())
+        };
+        stems(self.data.iter().map(|d| d.name.as_str()).collect())?;
+        stems(self.models.iter().map(|m| m.name.as_str()).collect())?;
+        for (class, order) in &self.symmetry {
+            let sound = class.parse::<i64>().is_ok() && *order > 0;
+            ensure!(sound, "symmetry {class} = {order}, accepted are a class and an order from 1");
+        }
+        Ok(())
+    }
+
+    /// Order of the rotational symmetry of a class.
+    fn order(&self, class: i64) -> u32 {
+        self.symmetry.get(&class.to_string()).copied().unwrap_or(1)
+    }
+
+    fn check_colours(&self, known: &Dataset) -> Result<()> {
+        let is_latent = |name: &str| ["angle", "dx", "dy", "scale"].contains(&name) || name.starts_with('z');
+        for colour in &self.colour {
+            let there =
+                known.truth.contains_key(colour) || is_latent(colour) || (colour == "class" && known.labels.is_some());
+            ensure!(there, "colour `{colour}` is neither a latent nor known of the data");
+        }
+        Ok(())
+    }
 }
 
 /// A name as part of a path.
@@ -159,15 +200,14 @@ fn prepare(data: &Data, given: Option<&Path>, path: &Path) -> Result<Dataset> {
         }
         (None, Some(file)) => {
             let known = parsimon_io::read_dataset(&found(file, given)?)?;
-            let known = match data.turn {
-                Some(Turn { rotation, shift }) => {
-                    turned(&known, &TurnedParams { rotation: rotation.to_radians(), shift, seed: 0 })?
-                }
-                None => known,
-            };
             parsimon_io::write_dataset(path, &known)?;
         }
         _ => bail!("data `{}` need either `make` or `file`", data.name),
+    }
+    if let Some(Turn { rotation, shift }) = data.turn {
+        let params = TurnedParams { rotation: rotation.to_radians(), shift, seed: 0 };
+        let known = turned(&parsimon_io::read_dataset(path)?, &params).with_context(|| data.name.clone())?;
+        parsimon_io::write_dataset(path, &known)?;
     }
     Ok(parsimon_io::read_dataset(path)?)
 }
@@ -200,33 +240,44 @@ fn fit(model: &Model, data: &Path, run: &Output, seed: u64, epochs: Option<usize
         args.training.epochs = Some(epochs);
         let _ = write!(command, " --epochs {epochs}");
     }
-    if std::fs::read_to_string(run.path("command.txt")).is_ok_and(|done| done == command) {
+    // Data of the same name may be others.
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&std::fs::read(&args.data)?);
+    let _ = write!(command, "\ndata {:016x}\n", hasher.finish());
+    let done = run.path(DONE);
+    if std::fs::read_to_string(&done).is_ok_and(|done| done == command) {
         println!("  there already");
         return Ok(());
     }
-    train::run(&args)?;
-    run.write("command.txt", command.as_bytes())
+    if done.exists() {
+        std::fs::remove_file(&done)?;
+    }
+    let interrupted = train::watched(&args, &mut |_, _| Ok(()))?;
+    ensure!(!interrupted, "stopped by Ctrl-C; the same command goes on with what is not there yet");
+    run.write(DONE, command.as_bytes())
 }
+
+/// The command of a finished training and what its data were.
+const DONE: &str = "command.txt";
 
 /// The content latents of one training, once for each colouring that there is; none if there are less than two.
 fn drawn(experiment: &Experiment, latents: &Embedding, known: &Dataset, title: &str) -> Result<Vec<Figure>> {
     let (Some(x), Some(y)) = (latents.get("z1"), latents.get("z2")) else { return Ok(Vec::new()) };
     let (x, y) = (x.mean.to_vec(), y.mean.to_vec());
     let labels = known.labels.as_ref().map(|l| l.to_vec()).unwrap_or_default();
-    let most = labels.iter().max().copied().unwrap_or(-1);
-    let name = |k: i64| experiment.classes.get(k as usize).cloned().unwrap_or_else(|| k.to_string());
-    let names: Vec<String> = (0..=most).map(name).collect();
     let mut panels = Vec::new();
     for colour in &experiment.colour {
         let values: Vec<f32>;
         let what = if colour == "class" && !labels.is_empty() {
-            Colour::Class { class: &labels, names: &names }
-        } else if let Some(truth) = known.truth.get(colour) {
-            values = truth.iter().map(|v| *v as f32).collect();
+            Colour::Class { class: &labels, names: &experiment.classes }
+        } else {
+            values = match (known.truth.get(colour), latents.get(colour)) {
+                (Some(truth), _) => truth.iter().map(|v| *v as f32).collect(),
+                (None, Some(column)) => column.mean.to_vec(),
+                (None, None) => continue,
+            };
             let map = if colour == "angle" { ColourMap::Cyclic } else { ColourMap::Diverging };
             Colour::Value { values: &values, map, label: colour }
-        } else {
-            continue;
         };
         panels.push(figures::scatter(&x, &y, what, "z1", "z2", &format!("{title}, by {colour}"))?);
     }

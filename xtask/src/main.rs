@@ -2,9 +2,11 @@
 #![allow(clippy::print_stdout, reason = "a command line program talks to its user")]
 
 mod analyze;
+mod animate;
 mod args;
 mod arithmetic;
 mod bench;
+mod checkpoint;
 mod code;
 mod dataset;
 mod demo;
@@ -15,6 +17,7 @@ mod quality;
 mod report;
 mod scores;
 mod train;
+mod training_args;
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -87,6 +90,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Attribute(args) => arithmetic::attribute(args),
         Command::Interpolate(args) => arithmetic::interpolate(args),
         Command::Dataset(args) => dataset::run(args),
+        Command::Animate(args) => animate::run(args),
         Command::Experiment(args) => experiment::run(args),
         Command::Bench(args) => bench::run(args),
     })

@@ -69,7 +69,7 @@ fn ours(data: &Patches, file: &Path, options: &[&str], epochs: usize, seed: u64)
     let line = ["cargo xtask", "train", "ivae", &file, "--out", ".", "--epochs", &epochs, "--seed", &seed];
     let cli = Cli::try_parse_from(line.into_iter().chain(options.iter().copied()))?;
     let args::Command::Train(TrainArgs { training, .. }) = cli.command else { bail!("`train` is no training") };
-    let params = train::params(&training, data, Noise::Bernoulli, None)?;
+    let params = train::params(&training, data, data.scaling(), Noise::Bernoulli, None)?;
     let options = train::options(&training, data.len(), 60, 100, 1);
     let bar = Bar::new("training", &STOP);
     let fitted = parsimon_ivae::train(&Cpu::default(), &params, data, &options, None, |p| bar.show(p))?;

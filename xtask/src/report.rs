@@ -107,7 +107,22 @@ fn parameters(analysis: &Analysis) -> Vec<(String, String)> {
     let used = &analysis.detection.used;
     let params = analysis.trained.fitted.state.model.params();
     let Params {
-        size, invariances, latent, convolutions, hidden, activation, skip, noise, beta, prior, inference, ..
+        size,
+        invariances,
+        latent,
+        convolutions,
+        hidden,
+        activation,
+        skip,
+        noise,
+        beta,
+        warm_up,
+        capacity,
+        prior,
+        inference,
+        deterministic: _,
+        goal_channels: _,
+        condition: _,
     } = params;
     let Options { epochs, batch, learning_rate, pixels, precision, holdout, patience, starts, .. } =
         &analysis.trained.options;
@@ -128,7 +143,8 @@ fn parameters(analysis: &Analysis) -> Vec<(String, String)> {
         ("convolutions", if convolutions.is_empty() { "none".into() } else { format!("{convolutions:?}") }),
         ("hidden layers", format!("{hidden:?}, {activation:?}{}", if *skip { ", with skips" } else { "" })),
         ("likelihood", format!("{noise:?}")),
-        ("β", beta.to_string()),
+        ("β", format!("{beta}, risen after {:.0} % of the epochs", 100.0 * warm_up)),
+        ("capacity", capacity.map_or("none".into(), |c| format!("{c} nats"))),
         (
             "prior widths",
             format!("angle {} rad, shift {} half-widths, ln scale {}", prior.angle, prior.shift, prior.scale),

@@ -2,17 +2,18 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use ndarray::{Array1, ArrayView1, Axis};
 use parsimon_baselines::GaussianMixture;
 use parsimon_core::{Dataset, Embedding};
+use parsimon_ivae::load_config;
 use parsimon_metrics::{adjusted_rand_index, circular_correlation, held_out_accuracy, held_out_regression};
 
 /// Neighbours that vote or are averaged.
 const NEIGHBOURS: usize = 15;
 
-/// Share of the rows, the last ones, that trainings hold out.
-const HELD_OUT: f64 = 0.1;
+/// Classes at most that a mixture is asked for.
+const CLASSES: usize = 100;
 
 /// Scores by name, in the order of their making.
 pub struct Scores(Vec<(String, f64)>);
@@ -32,12 +33,19 @@ impl Scores {
 }
 
 /// −ELBO and seconds of the training; from the content, the class by neighbours and by a mixture of as many Gaussians as
-/// classes, and the known numbers within each class by neighbours; the angles and, of what does not turn, the shifts.
-pub fn scores(latents: &Embedding, known: &Dataset, history: &Path, symmetry: impl Fn(i64) -> u32) -> Result<Scores> {
-    let mut found = ending(history)?;
+/// classes, and the known numbers within each class by neighbours; the angles and, of what does not turn, the shifts. What
+/// cannot be scored, such as a class without held-out rows, is left out.
+pub fn scores(latents: &Embedding, known: &Dataset, run: &Path, symmetry: impl Fn(i64) -> u32) -> Result<Scores> {
+    let training = load_config(run)?.training;
+    let mut found = ending(&run.join("history.csv"), training.patience.is_some())?;
     let n = latents.len();
-    let test = n - (n as f64 * HELD_OUT) as usize;
-    let (train, test): (Vec<usize>, Vec<usize>) = (0..n).partition(|row| *row < test);
+    let samples = known.samples()?;
+    ensure!(n == samples, "{}: latents of {n} samples, the data hold {samples}", run.display());
+    let split = training.check(n)?;
+    let (train, test): (Vec<usize>, Vec<usize>) = (split.train.collect(), split.test.collect());
+    if test.is_empty() {
+        return Ok(Scores(found));
+    }
     let content = latents.matrix(&latents.content())?;
     let (fitted, held) = (content.select(Axis(0), &train), content.select(Axis(0), &test));
     let labels = known.labels.clone().unwrap_or_else(|| Array1::zeros(n));
@@ -46,19 +54,24 @@ pub fn scores(latents: &Embedding, known: &Dataset, history: &Path, symmetry: im
     classes.sort_unstable();
     classes.dedup();
     if classes.len() > 1 {
-        let accuracy = held_out_accuracy((fitted.view(), of_train.view()), (held.view(), of_test.view()), NEIGHBOURS)?;
-        found.push(("class by neighbours".to_owned(), accuracy));
-        let mixture = GaussianMixture::new(classes.len()).fit(fitted.mapv(f64::from).view())?;
-        let parts = mixture.classes(held.mapv(f64::from).view());
-        found.push(("ARI of a mixture".to_owned(), adjusted_rand_index(of_test.view(), parts.view())?));
+        let (a, b) = ((fitted.view(), of_train.view()), (held.view(), of_test.view()));
+        found.extend(held_out_accuracy(a, b, NEIGHBOURS).ok().map(|v| ("class by neighbours".to_owned(), v)));
+        let mixture = || -> Option<f64> {
+            let model = GaussianMixture::new(classes.len()).fit(fitted.mapv(f64::from).view()).ok()?;
+            let parts = model.classes(held.mapv(f64::from).view()).ok()?;
+            adjusted_rand_index(of_test.view(), parts.view()).ok()
+        };
+        let ari = if classes.len() <= CLASSES { mixture() } else { None };
+        found.extend(ari.map(|v| ("ARI of a mixture".to_owned(), v)));
     }
-    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
-    for (name, values) in &known.truth {
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    for (name, values) in known.truth.iter().filter(|(_, values)| values.iter().all(|v| v.is_finite())) {
         let pick = |rows: &[usize]| -> Array1<f64> { rows.iter().map(|row| values[*row]).collect() };
         match (name.as_str(), latents.get(name)) {
             ("angle", Some(angle)) => {
                 let angle: Array1<f32> = test.iter().map(|row| angle.mean[*row]).collect();
-                let score = circular_correlation(pick(&test).view(), angle.view(), Some(of_test.view()), &symmetry)?;
+                let score = circular_correlation(pick(&test).view(), angle.view(), Some(of_test.view()), &symmetry);
+                let Ok(score) = score else { continue };
                 found.push(("angle r".to_owned(), score.mean));
                 let least = score.classes.iter().map(|c| c.r).fold(f64::INFINITY, f64::min);
                 found.push(("least angle r".to_owned(), least));
@@ -69,13 +82,14 @@ pub fn scores(latents: &Embedding, known: &Dataset, history: &Path, symmetry: im
                 let of = |class: &i64| {
                     let rows: Vec<usize> = test.iter().copied().filter(|row| labels[*row] == *class).collect();
                     let shift: Array1<f64> = rows.iter().map(|row| f64::from(shift.mean[*row])).collect();
-                    correlation(pick(&rows).view(), shift.view())
+                    (rows.len() > 1).then(|| correlation(pick(&rows).view(), shift.view()))
                 };
-                found.push((format!("{name} r"), mean(&classes.iter().map(of).collect::<Vec<_>>())));
+                let each: Vec<f64> = classes.iter().filter_map(of).collect();
+                found.extend((!each.is_empty()).then(|| (format!("{name} r"), mean(&each))));
             }
             ("angle" | "dx" | "dy", _) => {}
             _ => {
-                let of = |class: &i64| -> Result<f64> {
+                let of = |class: &i64| -> Option<f64> {
                     let rows = |all: &[usize]| -> Vec<usize> {
                         all.iter().copied().filter(|row| labels[*row] == *class).collect()
                     };
@@ -83,26 +97,32 @@ pub fn scores(latents: &Embedding, known: &Dataset, history: &Path, symmetry: im
                     let points = |rows: &[usize]| content.select(Axis(0), rows);
                     let (a, b) = ((points(&train), pick(&train)), (points(&test), pick(&test)));
                     let k = NEIGHBOURS.min(train.len());
-                    Ok(held_out_regression((a.0.view(), a.1.view()), (b.0.view(), b.1.view()), k)?)
+                    held_out_regression((a.0.view(), a.1.view()), (b.0.view(), b.1.view()), k).ok()
                 };
-                let each = classes.iter().map(of).collect::<Result<Vec<_>>>()?;
-                found.push((format!("R² of {name}"), mean(&each)));
+                let each: Vec<f64> = classes.iter().filter_map(of).collect();
+                found.extend((!each.is_empty()).then(|| (format!("R² of {name}"), mean(&each))));
             }
         }
     }
     Ok(Scores(found))
 }
 
-/// −ELBO of held-out rows and seconds at the end of a training.
-fn ending(history: &Path) -> Result<Vec<(String, f64)>> {
+/// −ELBO of held-out rows, if there are any, and seconds at the end of a training; the least −ELBO if the best model is kept.
+fn ending(history: &Path, best: bool) -> Result<Vec<(String, f64)>> {
     let wrong = || format!("{}: no history of a training", history.display());
     let text = std::fs::read_to_string(history).with_context(wrong)?;
-    let (first, last) = (text.lines().next().with_context(wrong)?, text.lines().last().with_context(wrong)?);
-    let value = |name: &str| -> Result<f64> {
-        let place = first.split(',').position(|n| n == name).with_context(wrong)?;
-        last.split(',').nth(place).and_then(|v| v.parse().ok()).with_context(wrong)
-    };
-    Ok(vec![("−ELBO".to_owned(), value("test_loss")?), ("seconds".to_owned(), value("seconds")?)])
+    let mut lines = text.lines();
+    let first = lines.next().with_context(wrong)?;
+    let place = |name: &str| first.split(',').position(|n| n == name).with_context(wrong);
+    let (loss, seconds) = (place("test_loss")?, place("seconds")?);
+    let value = |line: &str, place: usize| line.split(',').nth(place).and_then(|v| v.parse::<f64>().ok());
+    let losses: Vec<f64> = lines.clone().filter_map(|line| value(line, loss)).collect();
+    let least = losses.iter().copied().reduce(f64::min);
+    let mut found = Vec::new();
+    found.extend(if best { least } else { losses.last().copied() }.map(|v| ("−ELBO".to_owned(), v)));
+    let last = lines.last().and_then(|line| value(line, seconds)).with_context(wrong)?;
+    found.push(("seconds".to_owned(), last));
+    Ok(found)
 }
 
 /// Pearson's r.

@@ -1,28 +1,21 @@
-use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result, bail, ensure};
 use dfdx::tensor::Cpu;
+use ndarray::s;
 use parsimon_core::{Patches, Range, Scaling, Spectra};
-use parsimon_ivae::{
-    Condition, Config, Examples, Inference, Invariances, Ivae, Noise, Params, Prior, Usual, load_config,
-};
+use parsimon_ivae::{Condition, Config, Examples, Inference, Invariances, Ivae, Noise, Params, Prior, Usual};
 use parsimon_nets::Precision;
-use parsimon_train::{Bar, Fitted, Options, State, load_checkpoint, save_checkpoint, write_history};
+use parsimon_train::{Bar, Fitted, Options, Progress, State, save_checkpoint, write_history};
 
 use crate::args::{ConditionArg, InferenceArg, LikelihoodArg, ModelArg, PrecisionArg, TrainArgs, TrainingArgs};
+use crate::checkpoint::Earlier;
 use crate::figures;
 use crate::output::Output;
-use crate::{FINISHES, STOP};
+use crate::{FINISHES, STOP, checkpoint};
 
 /// Epochs between two checkpoints.
 const CHECKPOINT_EVERY: usize = 10;
-
-/// Subdirectory of a run that holds the checkpoint, apart from the results of an earlier, finished training.
-const CHECKPOINT: &str = "checkpoint";
-
-/// Where the checkpoint of an earlier training waits for the end of a new one.
-const EARLIER: &str = "checkpoint.earlier";
 
 /// A trained model, and what its run directory will hold.
 pub struct Trained {
@@ -33,9 +26,15 @@ pub struct Trained {
 /// The narrowest prior width of the angle, in rad, with which views are taken unasked: none is trapped within less.
 const WIDE: f32 = 0.5;
 
-/// Parameters of a model of these data as the command line gives them; `noise` and `angle` are the defaults of the
-/// likelihood and of the angle's prior width, that of the inference if there is none.
-pub fn params(args: &TrainingArgs, data: &Patches, noise: Noise, angle: Option<f32>) -> Result<Params> {
+/// Parameters of a model of these data as the command line gives them; `decoded` is the scaling of what it decodes, `noise` and
+/// `angle` are the defaults of the likelihood and of the angle's prior width, that of the inference if there is none.
+pub fn params(
+    args: &TrainingArgs,
+    data: &Patches,
+    decoded: &Scaling,
+    noise: Noise,
+    angle: Option<f32>,
+) -> Result<Params> {
     let base = Prior::default();
     let angle = args.prior_angle.or(angle);
     let can = args.invariances().rotation && args.convolutions.is_empty();
@@ -55,10 +54,10 @@ pub fn params(args: &TrainingArgs, data: &Patches, noise: Noise, angle: Option<f
         scale: args.prior_scale.unwrap_or(base.scale),
     };
     let noise = match args.likelihood {
-        Some(LikelihoodArg::Counts) => Noise::Poisson(counts(data.scaling())?),
+        Some(LikelihoodArg::Counts) => Noise::Poisson(counts(decoded)?),
         Some(LikelihoodArg::Known(noise)) => {
             if let Noise::Poisson(_) = noise {
-                from_zero(data.scaling())?;
+                from_zero(decoded)?;
             }
             noise
         }
@@ -152,20 +151,30 @@ pub fn options(args: &TrainingArgs, rows: usize, epochs: usize, batch: usize, st
     }
 }
 
+/// What hears of each epoch, beside the progress bar.
+pub type Watch<'w> = &'w mut dyn FnMut(&Progress<'_, Ivae<Cpu>>, &Examples<'_>) -> Result<()>;
+
 /// Trains with a progress bar and checkpoints in the run directory.
-pub fn fit(data: &Examples<'_>, params: &Params, options: Options, run: &Output, resume: bool) -> Result<Trained> {
+pub fn fit(
+    data: &Examples<'_>,
+    params: &Params,
+    options: Options,
+    run: &Output,
+    resume: bool,
+    watch: Watch<'_>,
+) -> Result<Trained> {
     let device = Cpu::default();
     let config = Config::new(params, &options, data.patches().scaling());
-    let state = if resume { Some(resumed(&device, &config, run)?) } else { None };
-    let checkpoint = run.sub(CHECKPOINT);
+    let state = if resume { Some(checkpoint::resumed(&device, &config, run)?) } else { None };
+    let folder = run.sub(checkpoint::FOLDER);
     let mut earlier = Earlier::new(run);
     let mut fresh = !resume;
     let mut save = |state: &State<Ivae<Cpu>>| -> Result<()> {
         if std::mem::take(&mut fresh) {
             earlier.set_aside()?;
         }
-        checkpoint.write("config.toml", config.toml()?.as_bytes())?;
-        Ok(save_checkpoint(state, checkpoint.folder())?)
+        folder.write("config.toml", config.toml()?.as_bytes())?;
+        Ok(save_checkpoint(state, folder.folder())?)
     };
     let bar = Bar::new("training", &STOP);
     FINISHES.store(true, Ordering::Relaxed);
@@ -174,7 +183,8 @@ pub fn fit(data: &Examples<'_>, params: &Params, options: Options, run: &Output,
         let flow = bar.show(progress);
         let epochs = progress.state.history.len();
         let due = epochs.is_multiple_of(CHECKPOINT_EVERY) || epochs == options.epochs || flow.is_break();
-        if due && let Err(error) = save(progress.state) {
+        let saved = if due { save(progress.state).context("the checkpoint could not be written") } else { Ok(()) };
+        if let Err(error) = saved.and_then(|()| watch(progress, data)) {
             failure = Some(error);
             return std::ops::ControlFlow::Break(());
         }
@@ -183,7 +193,7 @@ pub fn fit(data: &Examples<'_>, params: &Params, options: Options, run: &Output,
     drop(bar);
     FINISHES.store(false, Ordering::Relaxed);
     let fitted = match failure {
-        Some(error) => Err(error.context("the checkpoint could not be written")),
+        Some(error) => Err(error),
         None => fitted.map_err(Into::into),
     };
     match fitted {
@@ -200,80 +210,9 @@ pub fn fit(data: &Examples<'_>, params: &Params, options: Options, run: &Output,
     }
 }
 
-/// The checkpoint of an earlier training, which is given up only when a new one has come to its end.
-struct Earlier {
-    checkpoint: PathBuf,
-    aside: PathBuf,
-    is_aside: bool,
-}
-
-impl Earlier {
-    fn new(run: &Output) -> Self {
-        Self { checkpoint: run.path(CHECKPOINT), aside: run.path(EARLIER), is_aside: false }
-    }
-
-    /// One that is aside already belongs to the results in the directory: a training that was killed left it there.
-    fn set_aside(&mut self) -> Result<()> {
-        if self.aside.exists() {
-            self.give_up(&self.checkpoint)?;
-        } else if self.checkpoint.exists() {
-            std::fs::rename(&self.checkpoint, &self.aside).with_context(|| self.wrong())?;
-        }
-        self.is_aside = self.aside.exists();
-        Ok(())
-    }
-
-    fn put_back(&self) -> Result<()> {
-        if self.is_aside {
-            self.give_up(&self.checkpoint)?;
-            std::fs::rename(&self.aside, &self.checkpoint).with_context(|| self.wrong())?;
-        }
-        Ok(())
-    }
-
-    fn remove(&self) -> Result<()> {
-        self.give_up(&self.aside)
-    }
-
-    fn give_up(&self, folder: &Path) -> Result<()> {
-        if folder.exists() {
-            std::fs::remove_dir_all(folder).with_context(|| self.wrong())?;
-        }
-        Ok(())
-    }
-
-    fn wrong(&self) -> String {
-        format!("{}: cannot replace the checkpoint of an earlier training", self.checkpoint.display())
-    }
-}
-
-/// Where the checkpoint of a run stands, if it was made with the same options but for the epochs.
-fn resumed(device: &Cpu, config: &Config, run: &Output) -> Result<State<Ivae<Cpu>>> {
-    let (folder, checkpoint) = (run.folder().display(), run.path(CHECKPOINT));
-    let then = load_config(&checkpoint).with_context(|| format!("{folder}: nothing to resume"))?;
-    let Config { training: now, .. } = config;
-    ensure!(now.patience.is_none(), "{folder}: a checkpoint does not hold the best model, which --patience needs");
-    ensure!(then.scaling == config.scaling, "{folder}: it was trained on data of another scaling");
-    let same = Config { training: Options { epochs: now.epochs, ..then.training.clone() }, ..then };
-    let others = others(&same.toml()?, &config.toml()?);
-    ensure!(others.is_empty(), "{folder}: it was trained with {others}; give the same to resume, but for the epochs");
-    let model = Ivae::from_config(device, config)?;
-    let state = load_checkpoint(model, &checkpoint)?;
-    let done = state.history.len();
-    ensure!(now.starts == 1 || done >= now.start_epochs, "{folder}: stopped before a start was chosen; begin anew");
-    ensure!(done < now.epochs, "{folder}: {done} epochs are done already; give more --epochs to go on");
-    Ok(state)
-}
-
-/// Lines of a configuration that another has not, their version aside.
-fn others(then: &str, now: &str) -> String {
-    let lines = then.lines().filter(|line| !line.starts_with("version") && !now.lines().any(|other| other == *line));
-    lines.collect::<Vec<_>>().join(", ")
-}
-
 impl Trained {
-    /// Writes the run directory: model, configuration, history, latents and manifold.
-    pub fn write(&self, data: &Examples<'_>, run: &Output) -> Result<()> {
+    /// Writes the run directory: model, configuration, history, latents and figures, whose names it returns.
+    pub fn write(&self, data: &Examples<'_>, run: &Output) -> Result<Vec<String>> {
         let model = &self.fitted.state.model;
         let mut history = Vec::new();
         write_history(&mut history, &self.fitted.state.history)?;
@@ -286,10 +225,11 @@ impl Trained {
             run.write(name, &bytes)?;
         }
         run.write("history.csv", &history)?;
-        for figure in manifolds {
+        for figure in &manifolds {
             run.write(&format!("{}.png", figure.name), &figure.png()?)?;
         }
-        run.latents("latents.npz", &latents)
+        run.latents("latents.npz", &latents)?;
+        Ok(manifolds.into_iter().map(|f| f.name).collect())
     }
 
     /// What training came to, in a line.
@@ -319,6 +259,24 @@ pub fn samples(images: Option<Patches>, spectra: Option<Spectra>) -> Result<Patc
 }
 
 pub fn run(args: &TrainArgs) -> Result<()> {
+    watched(args, &mut |_, _| Ok(())).map(|_| ())
+}
+
+/// Figures of conditional models, which an earlier run in the same directory may have left.
+fn remove_stale(run: &Output, figures: &[String]) -> Result<()> {
+    for entry in std::fs::read_dir(run.folder())? {
+        let path = entry?.path();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let ours = name.starts_with("manifold_class") || name.starts_with("sweep_c");
+        if ours && path.extension().is_some_and(|e| e == "png") && !figures.contains(&name) {
+            std::fs::remove_file(&path).with_context(|| format!("{}: cannot remove", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Trains, and tells somebody of each epoch; whether it was interrupted.
+pub fn watched(args: &TrainArgs, watch: Watch<'_>) -> Result<bool> {
     ensure!(
         args.model != ModelArg::Cvae || !args.condition.is_empty(),
         "a cvae needs --condition labels, targets or both"
@@ -331,6 +289,9 @@ pub fn run(args: &TrainArgs) -> Result<()> {
         // Spectra do not turn.
         ModelArg::Ivae if one_row => training.invariances.get_or_insert(Invariances { translation: true, ..none }),
         ModelArg::Ivae => training.invariances.get_or_insert(args.training.invariances()),
+        ModelArg::Vae if training.invariances.is_some_and(|i| !i.none()) => {
+            bail!("a vae has no invariances; train an ivae with them")
+        }
         ModelArg::Ae | ModelArg::Vae | ModelArg::Cvae => training.invariances.get_or_insert(none),
     };
     let run = Output::new(&args.out)?;
@@ -341,17 +302,33 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     let factors =
         if told(ConditionArg::Targets) { Some(dataset.targets.with_context(|| lacks("targets"))?) } else { None };
     let (labels, factors) = (labels.as_ref().map(|l| l.view()), factors.as_ref().map(|f| f.view()));
-    let condition = Condition::of(labels, factors).with_context(|| args.data.display().to_string())?;
+    let options = options(&training, data.len(), 60, 100, 1);
+    let rows = options.check(data.len())?.train;
+    let (first, last) = (rows.start, rows.end);
+    let known = (labels.map(|l| l.slice_move(s![first..last])), factors.map(|f| f.slice_move(s![first..last, ..])));
+    let condition = Condition::of(known.0, known.1).with_context(|| args.data.display().to_string())?;
+    let seen = |class: &usize| known.0.iter().flatten().any(|l| usize::try_from(*l) == Ok(*class));
+    let unseen: Vec<String> = (0..condition.classes).filter(|c| !seen(c)).map(|c| c.to_string()).collect();
+    if !unseen.is_empty() {
+        println!("note: no row that is trained on is of class {}", unseen.join(", "));
+    }
     let noise = if one_row { Noise::GaussianLearned } else { Noise::Bernoulli };
     let deterministic = args.model == ModelArg::Ae;
+    if deterministic {
+        let weighs = training.beta != 1.0 || training.warm_up != 0.0 || training.capacity.is_some();
+        ensure!(!weighs, "an ae has no divergence that --beta, --warm-up or --capacity could weigh");
+    }
     if deterministic || dataset.goals.is_some() {
         training.inference.get_or_insert(InferenceArg::Plain);
     }
     let goal_channels = dataset.goals.as_ref().map(|goals| goals.shape().2);
-    let params = Params { condition, deterministic, goal_channels, ..params(&training, &data, noise, None)? };
-    let options = options(&training, data.len(), 60, 100, 1);
+    let decoded = dataset.goals.as_ref().unwrap_or(&data);
+    let params = params(&training, &data, decoded.scaling(), noise, None)?;
+    let params = Params { condition, deterministic, goal_channels, ..params };
     params.check()?;
-    options.check(data.len())?;
+    if goal_channels.is_some() {
+        println!("the model is trained towards the `goals` in {}", args.data.display());
+    }
     if !args.resume && run.path("model.safetensors").exists() {
         println!("note: the run in {} will be replaced when this training ends", run.folder().display());
     }
@@ -359,34 +336,21 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     if let Some(goals) = &dataset.goals {
         data = data.towards(goals);
     }
-    let trained = fit(&data, &params, options, &run, args.resume)?;
-    run.all_or_none(|run| trained.write(&data, run))?;
+    let trained = fit(&data, &params, options, &run, args.resume, watch)?;
+    let mut figures = Vec::new();
+    run.all_or_none(|run| {
+        figures = trained.write(&data, run)?;
+        Ok(())
+    })?;
+    remove_stale(&run, &figures)?;
     println!("{}", trained.summary());
     println!("wrote {}", run.folder().display());
-    Ok(())
+    Ok(trained.fitted.interrupted)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// A run directory whose checkpoint was written by the training named.
-    fn bench(name: &str) -> (tempfile::TempDir, Earlier) {
-        let folder = tempfile::tempdir().unwrap();
-        let earlier = Earlier::new(&Output::new(folder.path()).unwrap());
-        write(&earlier, name);
-        (folder, earlier)
-    }
-
-    fn write(earlier: &Earlier, name: &str) {
-        std::fs::create_dir_all(&earlier.checkpoint).unwrap();
-        std::fs::write(earlier.checkpoint.join("of"), name).unwrap();
-    }
-
-    fn read(earlier: &Earlier) -> String {
-        assert!(!earlier.aside.exists(), "nothing is left aside");
-        std::fs::read_to_string(earlier.checkpoint.join("of")).unwrap()
-    }
 
     #[test]
     fn counts_are_those_of_the_data() {
@@ -399,37 +363,5 @@ mod tests {
             assert!(from_zero(&scaling(wrong)).unwrap_err().to_string().contains("images_low"), "{wrong:?}");
         }
         assert!(from_zero(&Scaling::PerPatch(ndarray::Array2::from_elem((2, 1), Range::UNIT))).is_err());
-    }
-
-    #[test]
-    fn an_earlier_checkpoint_comes_back_after_a_failure_and_goes_after_a_success() {
-        let (_folder, mut earlier) = bench("first");
-        earlier.set_aside().unwrap();
-        write(&earlier, "second");
-        earlier.put_back().unwrap();
-        assert_eq!(read(&earlier), "first");
-
-        earlier.set_aside().unwrap();
-        earlier.put_back().unwrap();
-        assert_eq!(read(&earlier), "first", "even if the new training wrote none");
-
-        earlier.set_aside().unwrap();
-        write(&earlier, "second");
-        earlier.remove().unwrap();
-        assert_eq!(read(&earlier), "second");
-    }
-
-    #[test]
-    fn what_a_killed_training_set_aside_is_not_lost() {
-        let (folder, mut killed) = bench("finished");
-        killed.set_aside().unwrap();
-        write(&killed, "killed");
-        let mut next = Earlier::new(&Output::new(folder.path()).unwrap());
-        next.put_back().unwrap();
-        assert_eq!(std::fs::read_to_string(next.checkpoint.join("of")).unwrap(), "killed", "it set nothing aside");
-        next.set_aside().unwrap();
-        write(&next, "failed");
-        next.put_back().unwrap();
-        assert_eq!(read(&next), "finished");
     }
 }

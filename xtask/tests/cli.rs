@@ -445,6 +445,33 @@ fn spectra_are_trained_on_encoded_and_decoded() {
 }
 
 #[test]
+fn an_autoencoder_is_trained_towards_goals_and_says_what_it_has_not_seen() {
+    let bench = Bench::new();
+    let (data, out, clean) = (bench.path("pairs.npz"), bench.path("run"), bench.path("clean.npy"));
+    run(&["dataset", "lattice-grey", "--size", "12", "--per-suit", "50", "--out", &data]);
+    let options = ["--epochs", "20", "--hidden", "64", "--latent", "8", "--likelihood", "gaussian=0.1"];
+    run(&with(&["train", "ae", &data, "--out", &out], &options));
+    run(&["translate", &out, &data, "--out", &clean]);
+    let colour = parsimon_io::read_dataset(Path::new(&clean)).unwrap().images.unwrap();
+    assert_eq!((colour.len(), colour.shape()), (200, (12, 12, 3)));
+    let latents = read(Path::new(&out).join("latents.npz").to_str().unwrap());
+    assert!(latents.columns().len() == 8 && latents.columns().iter().all(|c| c.sd.is_none()));
+    refused(&with(&["train", "ae", &data, "--inference", "views", "--out", &out], &options), &["plain"]);
+
+    let grey = bench.path("grey.npy");
+    let images = parsimon_io::read_dataset(Path::new(&data)).unwrap().images.unwrap();
+    let view = images.images().index_axis_move(ndarray::Axis(3), 0).into_dyn();
+    parsimon_io::write_npy(Path::new(&grey), view).unwrap();
+    run(&with(&["train", "ae", &grey, "--out", &out], &options));
+    let (own, other) = (bench.path("own.npz"), bench.path("other.npz"));
+    assert!(!run(&["encode", &out, &grey, "--out", &own]).contains("warning"));
+    let stripes = Array4::from_shape_fn((40, 12, 12, 1), |(n, y, _, _)| if (y + n) % 4 < 2 { 0.9 } else { 0.1 });
+    let stripes = bench.data("stripes.npy", stripes);
+    let said = run(&["encode", &out, &stripes, "--out", &other]);
+    assert!(said.contains("100 % of the rows") && said.contains("outside of what the model has seen"), "{said}");
+}
+
+#[test]
 fn samples_are_moved_along_an_attribute_and_from_one_to_another() {
     let bench = Bench::new();
     let (data, out, to) = (bench.path("cards.npz"), bench.path("run"), bench.path("moved"));
@@ -513,11 +540,26 @@ fn an_experiment_scores_every_model_and_trains_nothing_twice() {
 }
 
 #[test]
+fn a_training_is_animated() {
+    let bench = Bench::new();
+    let (data, out) = (bench.path("cards.npz"), bench.path("run"));
+    run(&["dataset", "cards1", "--size", "10", "--per-suit", "10", "--out", &data]);
+    run(&["animate", "vae", &data, "--epochs", "4", "--hidden", "16", "--every", "2", "--out", &out]);
+    let begin = |name: &str| std::fs::read(Path::new(&out).join(name)).unwrap();
+    assert!(begin("training.gif").starts_with(b"GIF89a"));
+    let apng = begin("training.png");
+    // The chunk that says how many frames there are: after epochs 1, 2 and 4.
+    let place = apng.windows(4).position(|w| w == b"acTL").unwrap();
+    assert_eq!(apng[place + 4..place + 8], [0, 0, 0, 3]);
+    assert!(Path::new(&out).join("model.safetensors").exists());
+}
+
+#[test]
 fn a_killed_training_resumes_to_the_same_bits() {
     let bench = Bench::new();
     let data = bench.data("bars.npy", bars(400));
     let words = |out: &str| {
-        let options = ["train", "ivae", &data, "--out", out, "--hidden", "24,24", "--batch", "10", "--epochs", "60"];
+        let options = ["train", "ivae", &data, "--out", out, "--hidden", "24,24", "--batch", "10", "--epochs", "100"];
         options.map(str::to_owned).to_vec()
     };
     let (whole, killed) = (bench.path("whole"), bench.path("killed"));
@@ -556,6 +598,7 @@ fn encode_and_decode_agree_with_the_run() {
     assert!(error < 0.3 * variance, "reconstruction {error}, variance {variance}");
     run(&["encode", &out, &images, "--out", &again]);
     let (first, second) = (read(&latents), read(&again));
+    let mut compared = 0;
     for column in first.columns() {
         let (a, b) = (&column.mean, &second.get(&column.name).unwrap().mean);
         let spread = a.std(0.0);
@@ -563,9 +606,11 @@ fn encode_and_decode_agree_with_the_run() {
         if spread < column.sd.as_ref().unwrap().mean().unwrap() {
             continue;
         }
+        compared += 1;
         let off = (a - b).mapv(|d| d * d).mean().unwrap().sqrt();
         assert!(off < 0.4 * spread + 0.01, "{}: {off} off, spread {spread}", column.name);
     }
+    assert!(compared > 2, "only {compared} latents carry anything");
 
     let other = bench.data("other.npy", Array4::zeros((5, 8, 10, 1)));
     refused(&["encode", &out, &other, "--out", &latents], &["(8, 10, 1)", "(10, 10, 1)"]);

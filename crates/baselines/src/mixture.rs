@@ -75,9 +75,7 @@ impl GaussianMixture {
         if !(1..=10_000).contains(&self.starts) {
             return Err(Error::Starts(self.starts));
         }
-        if let Some((row, _)) = points.axis_iter(Axis(0)).enumerate().find(|(_, p)| p.iter().any(|v| !v.is_finite())) {
-            return Err(Error::NotFinite { row });
-        }
+        finite(points)?;
         let mean = points.sum_axis(Axis(0)) / n as f64;
         let sd = points.std_axis(Axis(0), 0.0).mapv(|s| if s > 0.0 { s } else { 1.0 });
         let scaled = (&points - &mean) / &sd;
@@ -96,9 +94,16 @@ impl GaussianMixture {
         let found: Vec<Option<GaussianMixtureModel>> = (0..self.starts as u64).into_par_iter().map(start).collect();
         let best = found.into_iter().flatten().max_by(|a, b| a.log_likelihood.total_cmp(&b.log_likelihood));
         let best = best.ok_or(Error::Starts(self.starts))?;
-        let shares = best.shares(scaled.view());
+        let shares = best.shares_of(scaled.view());
         let best = improved(scaled.view(), shares, ROUNDS.1).unwrap_or(best);
         Ok(best.rescaled(&mean, &sd))
+    }
+}
+
+fn finite(points: ArrayView2<'_, f64>) -> Result<()> {
+    match points.axis_iter(Axis(0)).position(|p| p.iter().any(|v| !v.is_finite())) {
+        Some(row) => Err(Error::NotFinite { row }),
+        None => Ok(()),
     }
 }
 
@@ -170,21 +175,41 @@ impl GaussianMixtureModel {
     ///
     /// # Shapes
     /// (N, D) → (N, K); D as in the fit.
-    pub fn shares(&self, points: ArrayView2<'_, f64>) -> Array2<f64> {
+    ///
+    /// # Errors
+    /// If the points have another number of columns, or a value is not finite.
+    pub fn shares(&self, points: ArrayView2<'_, f64>) -> Result<Array2<f64>> {
+        self.check(points)?;
+        Ok(self.shares_of(points))
+    }
+
+    fn shares_of(&self, points: ArrayView2<'_, f64>) -> Array2<f64> {
         let log_p = self.joint(points);
         let log_sums: Array1<f64> = log_p.map_axis(Axis(1), log_sum);
         (log_p - log_sums.insert_axis(Axis(1))).mapv(f64::exp)
+    }
+
+    fn check(&self, points: ArrayView2<'_, f64>) -> Result<()> {
+        let (found, expected) = (points.ncols(), self.means.ncols());
+        if found != expected {
+            return Err(parsimon_core::Error::Length { what: "row of the points".into(), found, expected }.into());
+        }
+        finite(points)
     }
 
     /// The likeliest component of each point, from 0.
     ///
     /// # Shapes
     /// As [`GaussianMixtureModel::shares`].
-    pub fn classes(&self, points: ArrayView2<'_, f64>) -> Array1<i64> {
+    ///
+    /// # Errors
+    /// As [`GaussianMixtureModel::shares`].
+    pub fn classes(&self, points: ArrayView2<'_, f64>) -> Result<Array1<i64>> {
+        self.check(points)?;
         let most = |row: ArrayView1<'_, f64>| {
             (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b])).map_or(-1, |k| k as i64)
         };
-        self.joint(points).map_axis(Axis(1), most)
+        Ok(self.joint(points).map_axis(Axis(1), most))
     }
 
     /// The same of points that are `mean` + `sd`·x.
@@ -223,7 +248,7 @@ mod tests {
     fn sticks_are_told_apart_and_their_shapes_are_found() {
         let (points, truth) = sticks(200);
         let model = GaussianMixture::new(3).fit(points.view()).unwrap();
-        let found = model.classes(points.view());
+        let found = model.classes(points.view()).unwrap();
         for k in 0..3i64 {
             let of: Vec<i64> = (0..600).filter(|i| truth[*i] == k).map(|i| found[i]).collect();
             assert!(of.iter().all(|c| *c == of[0]), "stick {k} is one component");
@@ -232,7 +257,8 @@ mod tests {
             assert!((covariance[(0, 0)] / 16.0 - 1.0).abs() < 0.3 && (covariance[(1, 1)] / 64.0 - 1.0).abs() < 0.3);
         }
         assert!((&model.weights - 1.0 / 3.0).iter().all(|w| w.abs() < 0.01));
-        let shares = model.shares(points.view());
+        let shares = model.shares(points.view()).unwrap();
+        assert!(model.shares(array![[0.0]].view()).is_err() && model.classes(array![[0.0, f64::NAN]].view()).is_err());
         assert!(shares.sum_axis(Axis(1)).iter().all(|s| (s - 1.0).abs() < 1e-9));
         assert_eq!(model, GaussianMixture::new(3).fit(points.view()).unwrap(), "the seed decides");
     }

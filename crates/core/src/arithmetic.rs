@@ -47,7 +47,8 @@ impl Embedding {
         })
     }
 
-    /// Samples on the way from one to another, both included, at equal steps; angles go the shorter way round.
+    /// Samples on the way from one to another, both included, at equal steps; angles go the shorter way round, and stay on
+    /// (−π, π].
     ///
     /// # Errors
     /// If there is no such sample.
@@ -56,8 +57,15 @@ impl Embedding {
         self.moved(from, steps, |Column { name, mean, .. }, step| {
             let share = step as f32 / steps.saturating_sub(1).max(1) as f32;
             let way = mean[to] - mean[from];
-            let way = if name == "angle" { (way + PI).rem_euclid(TAU) - PI } else { way };
-            mean[from] + share * way
+            if step > 0 && step + 1 == steps {
+                return mean[to];
+            }
+            if name != "angle" {
+                return mean[from] + share * way;
+            }
+            let angle = mean[from] + share * ((way + PI).rem_euclid(TAU) - PI);
+            let turned = angle.rem_euclid(TAU);
+            if turned > PI { turned - TAU } else { turned }
         })
     }
 
@@ -122,7 +130,7 @@ mod tests {
         let way = latents().between(0, 1, 3).unwrap();
         assert_eq!(way.column("z1").unwrap().mean, array![0.0, 1.0, 2.0]);
         let angles = &way.column("angle").unwrap().mean;
-        assert!((angles[1] - PI).abs() < 1e-5 && (angles[2] - (TAU - 3.0)).abs() < 1e-5, "{angles}");
+        assert!((angles[1].abs() - PI).abs() < 1e-5 && angles[2] == -3.0, "{angles}");
         assert!(latents().between(0, 9, 3).is_err() && latents().between(9, 0, 3).is_err());
     }
 }

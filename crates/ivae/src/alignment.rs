@@ -1,6 +1,6 @@
 //! How far patches are turned against each other, told from the patches alone: where a posterior over views begins.
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, Axis};
 use parsimon_nets::Data;
 use rayon::prelude::*;
 
@@ -45,7 +45,12 @@ impl<'a> Alignment<'a> {
     ///
     /// Reference: Singer et al. 2011, SIAM J. Imaging Sci. 4, 723, for angles of images from those of neighbours.
     pub(crate) fn new(views: &'a Views, log_prior: &'a [f32], patches: &Data<'_>) -> parsimon_nets::Result<Self> {
-        let landmarks = standard(views, &views.of(patches)?, true);
+        let (rows, columns) = patches.shape();
+        let mut landmarks = Array2::zeros((rows, views.columns()));
+        let blocks = patches.values().chunks(BLOCK * columns).zip(landmarks.axis_chunks_iter_mut(Axis(0), BLOCK));
+        for (values, mut block) in blocks {
+            block.assign(&standard(views, &views.of(&Data::lent(values, columns)?)?, true));
+        }
         let mut found = Self { views, log_prior, landmarks, turns: Vec::new() };
         let compared = found.compare(patches)?;
         found.turns = found.tree(&compared);
@@ -77,8 +82,8 @@ impl<'a> Alignment<'a> {
         let count = self.views.count();
         let against = self.landmarks.nrows();
         let (mut alike, mut turn) = (Array2::zeros((rows, against)), Array2::zeros((rows, against)));
-        let blocks = alike.axis_chunks_iter_mut(ndarray::Axis(0), BLOCK).into_par_iter();
-        let blocks = blocks.zip(turn.axis_chunks_iter_mut(ndarray::Axis(0), BLOCK)).enumerate();
+        let blocks = alike.axis_chunks_iter_mut(Axis(0), BLOCK).into_par_iter();
+        let blocks = blocks.zip(turn.axis_chunks_iter_mut(Axis(0), BLOCK)).enumerate();
         blocks.try_for_each(|(block, (mut alike, mut turn))| {
             let n = alike.nrows();
             let values = &patches.values()[block * BLOCK * columns..][..n * columns];

@@ -46,7 +46,8 @@ impl Condition {
                 );
             }
             if labels.iter().all(|l| Some(l) == labels.first()) {
-                return bad("labels", format!("{:?} in every row", labels.first()), "two or more classes");
+                let label = labels.first().map_or("none".to_owned(), i64::to_string);
+                return bad("labels", format!("{label} in every row"), "two or more classes");
             }
             classes = labels.iter().max().map_or(0, |most| *most as usize + 1);
         }

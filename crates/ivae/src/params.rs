@@ -1,113 +1,10 @@
 use std::f32::consts::{PI, SQRT_2};
-use std::str::FromStr;
 
-use parsimon_nets::{Activation, Likelihood, POSE};
+use parsimon_nets::{Activation, POSE};
 use parsimon_objective::Weight;
 use serde::{Deserialize, Serialize};
 
-use crate::{Condition, Error, Result};
-
-/// Which variations are trivial, each with a latent of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Invariances {
-    /// Rotation in the plane: `r`.
-    pub rotation: bool,
-    /// Translation along x and y: `t`.
-    pub translation: bool,
-    /// Size: `s`.
-    pub scale: bool,
-}
-
-impl Invariances {
-    /// Whether there is none: a plain VAE.
-    pub fn none(self) -> bool {
-        self == Self::default()
-    }
-}
-
-impl FromStr for Invariances {
-    type Err = Error;
-
-    /// Letters of `r`, `t`, `s`, in any order, with or without commas; empty or `none` for none.
-    fn from_str(text: &str) -> Result<Self> {
-        let mut found = Self::default();
-        if text == "none" {
-            return Ok(found);
-        }
-        for letter in text.chars().filter(|c| *c != ',' && !c.is_whitespace()) {
-            match letter {
-                'r' => found.rotation = true,
-                't' => found.translation = true,
-                's' => found.scale = true,
-                _ => {
-                    let (what, value) = ("invariances", format!("`{text}`"));
-                    return Err(Error::Parameter { what, value, accepted: "r, t, s separated by commas, or none" });
-                }
-            }
-        }
-        Ok(found)
-    }
-}
-
-impl std::fmt::Display for Invariances {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let all = [(self.rotation, "r"), (self.translation, "t"), (self.scale, "s")];
-        let letters: Vec<&str> = all.iter().filter(|(on, _)| *on).map(|(_, l)| *l).collect();
-        f.write_str(if letters.is_empty() { "none".to_owned() } else { letters.join(",") }.as_str())
-    }
-}
-
-/// How a pixel's value spreads around the decoder's output.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Noise {
-    /// Cross entropy; the decoder gives values in \[0,1\]. The default.
-    Bernoulli,
-    /// A density over \[0,1\], of which cross entropy is all but the normalisation.
-    #[serde(rename = "continuous-bernoulli")]
-    ContinuousBernoulli,
-    /// Gaussian of this σ in units of \[0,1\]; above 0.
-    Gaussian(f32),
-    /// Gaussian whose σ is learned, one for each channel.
-    GaussianLearned,
-    /// Counts, of which a value of 1 stands for so many; above 0.
-    Poisson(f32),
-}
-
-impl FromStr for Noise {
-    type Err = Error;
-
-    /// `bernoulli`, `continuous-bernoulli`, `gaussian` (σ learned), `gaussian=0.1` or `poisson=200`.
-    fn from_str(text: &str) -> Result<Self> {
-        let (name, number) = match text.split_once('=') {
-            Some((name, number)) => (name, Some(number.parse::<f32>())),
-            None => (text, None),
-        };
-        match (name, number) {
-            ("bernoulli", None) => Ok(Self::Bernoulli),
-            ("continuous-bernoulli", None) => Ok(Self::ContinuousBernoulli),
-            ("gaussian", None) => Ok(Self::GaussianLearned),
-            ("gaussian", Some(Ok(sd))) => Ok(Self::Gaussian(sd)),
-            ("poisson", Some(Ok(counts))) => Ok(Self::Poisson(counts)),
-            _ => {
-                let (what, value) = ("likelihood", format!("`{text}`"));
-                let accepted = "bernoulli, continuous-bernoulli, gaussian, gaussian=SIGMA, poisson=COUNTS";
-                Err(Error::Parameter { what, value, accepted })
-            }
-        }
-    }
-}
-
-impl Noise {
-    pub(crate) fn likelihood(self) -> Likelihood {
-        match self {
-            Self::Bernoulli => Likelihood::Bernoulli,
-            Self::ContinuousBernoulli => Likelihood::ContinuousBernoulli,
-            Self::Gaussian(_) | Self::GaussianLearned => Likelihood::Gaussian,
-            Self::Poisson(counts) => Likelihood::Poisson(counts),
-        }
-    }
-}
+use crate::{Condition, Error, Invariances, Noise, Result};
 
 /// Parameters of an invariant VAE.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -381,16 +278,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn invariances_are_read_in_any_form() {
-        let read = |t: &str| t.parse::<Invariances>().map(|i| i.to_string());
-        assert_eq!(read("r,t").unwrap(), "r,t");
-        assert_eq!(read("tr").unwrap(), "r,t");
-        assert_eq!(read("none").unwrap(), "none");
-        assert_eq!(read("").unwrap(), "none");
-        assert!(read("r,q").unwrap_err().to_string().contains("`r,q`"));
-    }
-
-    #[test]
     fn every_rejection() {
         let base = Params::new((8, 8, 1));
         base.check().unwrap();
@@ -424,9 +311,6 @@ mod tests {
             let message = params.check().unwrap_err().to_string();
             assert!(message.starts_with(word), "{message}");
         }
-        for text in ["poisson", "poisson=x", "gaussian=x", "bernoulli=1", "laplace", ""] {
-            assert!(text.parse::<Noise>().is_err(), "{text}");
-        }
     }
 
     #[test]
@@ -440,19 +324,6 @@ mod tests {
         assert!(narrow[0] > narrow[1] && (narrow[1] - narrow[7]).abs() < 1e-4, "{narrow:?}");
         assert_eq!(params(0.3).places()[0], (0, PI / 16.0));
         assert!(Params::new((8, 8, 1)).log_prior_of_views().is_empty());
-    }
-
-    #[test]
-    fn likelihoods_are_read() {
-        for (text, noise) in [
-            ("bernoulli", Noise::Bernoulli),
-            ("continuous-bernoulli", Noise::ContinuousBernoulli),
-            ("gaussian", Noise::GaussianLearned),
-            ("gaussian=0.1", Noise::Gaussian(0.1)),
-            ("poisson=200", Noise::Poisson(200.0)),
-        ] {
-            assert_eq!(text.parse::<Noise>().unwrap(), noise);
-        }
     }
 
     #[test]

@@ -247,7 +247,9 @@ impl<D: Compute> Ivae<D> {
         let which: Vec<usize> = found.log_q.chunks_exact(views).enumerate().flat_map(of_row).collect();
         let placed = self.placed_views(encoder, &found, batch, &which, None);
         let (data, rows, (height, width, _)) = (&batch.data, batch.rows(), self.params().size);
-        let pixels = draw_pixels(height * width, SCORED_AT_LAST, rows, &mut ChaCha8Rng::seed_from_u64(0));
+        // The same of every row, so that the latents of a patch do not depend on what stands beside it.
+        let pixels = draw_pixels(height * width, SCORED_AT_LAST, 1, &mut ChaCha8Rng::seed_from_u64(0));
+        let pixels = repeat(&pixels, pixels.len(), rows);
         let log_p = self.score_each(placed.clone(), n, data, &pixels, Precision::F32)?;
         let (log_prior, beta) = (self.params().log_prior_of_views(), self.params().beta);
         let places = self.params().places();

@@ -28,7 +28,7 @@ pub struct Outside {
 const ROWS: usize = 1000;
 
 impl Usual {
-    /// That of a model on some rows of its training data; none if it decodes something else than it sees.
+    /// That of a model on some rows of its training data; none if it was trained towards goals other than the patches.
     ///
     /// # Errors
     /// If the data are not what the model was made for.
@@ -43,7 +43,7 @@ impl Usual {
         Ok(at(0.5).zip(at(0.99)).map(|(median, limit)| Self { median, limit }))
     }
 
-    /// How far other data lie outside; none if the model decodes something else than it sees.
+    /// How far other data lie outside; none if the model was trained towards goals other than the patches.
     ///
     /// # Errors
     /// If the data are not what the model was made for.
@@ -68,7 +68,12 @@ fn errors<D: Compute>(
     latents: &Embedding,
     rows: Range<usize>,
 ) -> Result<Option<Vec<f32>>> {
-    if model.params().decoded() != model.params().size || rows.is_empty() {
+    data.check(model.params())?;
+    if latents.len() != data.patches().len() {
+        let (found, expected) = (latents.len(), data.patches().len());
+        return Err(parsimon_core::Error::Length { what: "latents".into(), found, expected }.into());
+    }
+    if model.params().goal_channels.is_some() || rows.is_empty() {
         return Ok(None);
     }
     let step = rows.len().div_ceil(ROWS);

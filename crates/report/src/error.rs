@@ -54,6 +54,22 @@ pub enum Error {
     /// The bundled font cannot be read.
     #[error("the bundled font cannot be read: {0}")]
     Font(#[from] ab_glyph::InvalidFont),
+    /// A range that does not rise.
+    #[error("a range goes from {low} to {high}, accepted are ranges that rise")]
+    Range {
+        /// Its begin.
+        low: f64,
+        /// Its end.
+        high: f64,
+    },
+    /// The encoder of an animation failed.
+    #[error("the animation cannot be written as {kind}: {reason}")]
+    Animation {
+        /// GIF or APNG.
+        kind: &'static str,
+        /// What the encoder says.
+        reason: String,
+    },
     /// The PNG encoder failed.
     #[error("figure `{name}` cannot be written as PNG: {source}")]
     Png {

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod animation;
 mod axes;
 mod bars;
 mod canvas;
@@ -25,9 +26,10 @@ pub mod figures {
     pub use crate::figure::{grid, side_by_side};
     pub use crate::lines::{Line, Steps, lines};
     pub use crate::maps::{MapStyle, class_map, image, site_map};
-    pub use crate::scatter::{Colour, scatter};
+    pub use crate::scatter::{Colour, scatter, scatter_over};
     pub use crate::tiles::{components, manifold, patches};
 }
 
+pub use animation::Animation;
 pub use error::{Error, Result};
 pub use figure::Figure;

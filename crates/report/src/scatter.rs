@@ -44,15 +44,38 @@ pub enum Colour<'a> {
 /// # Errors
 /// If there is no point, lengths differ, or a value is not finite.
 pub fn scatter(x: &[f32], y: &[f32], colour: Colour<'_>, x_label: &str, y_label: &str, title: &str) -> Result<Figure> {
+    let limits = |v: &[f32]| roomy(v.iter().map(|&v| f64::from(v)));
+    scatter_over([limits(x), limits(y)], x, y, colour, x_label, y_label, title)
+}
+
+/// The same over these ranges of x and y; points outside lie on the rim.
+///
+/// # Errors
+/// As [`scatter`], or if a range is not finite and rising.
+pub fn scatter_over(
+    [x_range, y_range]: [(f64, f64); 2],
+    x: &[f32],
+    y: &[f32],
+    colour: Colour<'_>,
+    x_label: &str,
+    y_label: &str,
+    title: &str,
+) -> Result<Figure> {
     if x.is_empty() {
         return Err(Error::Empty { what: "list of points" });
     }
     check_length(y_label, y.len(), x.len())?;
     check_finite(x_label, x.iter().copied())?;
     check_finite(y_label, y.iter().copied())?;
-    let limits = |v: &[f32]| roomy(v.iter().map(|&v| f64::from(v)));
-    let mut axes = Axes { area: [0.0; 4], x: limits(x), y: limits(y), decades: false };
-    let points: Vec<[f64; 2]> = x.iter().zip(y).map(|(&x, &y)| [x.into(), y.into()]).collect();
+    for (low, high) in [x_range, y_range] {
+        check_finite("range of the axes", [low, high])?;
+        if low >= high {
+            return Err(Error::Range { low, high });
+        }
+    }
+    let mut axes = Axes { area: [0.0; 4], x: x_range, y: y_range, decades: false };
+    let rim = |v: f32, (low, high): (f64, f64)| f64::from(v).clamp(low, high);
+    let points: Vec<[f64; 2]> = x.iter().zip(y).map(|(&x, &y)| [rim(x, x_range), rim(y, y_range)]).collect();
     let unit = |p: &[f64; 2]| [share(p[0], axes.x), share(p[1], axes.y)];
     let inside: Vec<[f64; 2]> = points.iter().map(unit).collect();
     let density = Density::of(&inside);

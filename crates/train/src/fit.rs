@@ -128,9 +128,9 @@ pub fn evaluate<D: Compute, M: Model<D>>(model: &M, data: &M::Data<'_>, rows: &[
 }
 
 /// Trains a model. `make` builds one with weights from the generator it is given; `observe` hears of every epoch and may
-/// stop. `resume` goes on from an earlier state with the same options but for the epochs, bit for bit as if training had
-/// never stopped; a state does not hold the best model so far nor other starts, so it fits neither early stop nor an
-/// unfinished choice between starts.
+/// stop. `resume` goes on from an earlier state with the same options, bit for bit as if training had never stopped; with
+/// more epochs, whatever follows the share of epochs that are over goes on as in the longer training. A state does not hold
+/// the best model so far nor other starts, so it fits neither early stop nor an unfinished choice between starts.
 ///
 /// # Errors
 /// If an option is outside its range, there are fewer rows than a batch, or the loss stops being finite in the only

@@ -1,0 +1,147 @@
+//! Checkpoints of a run directory: where an interrupted training stands, and what becomes of an earlier one.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use dfdx::tensor::Cpu;
+use parsimon_ivae::{Config, Ivae, load_config};
+use parsimon_train::{Options, State, load_checkpoint};
+
+use crate::output::Output;
+
+/// Subdirectory of a run that holds the checkpoint, apart from the results of an earlier, finished training.
+pub const FOLDER: &str = "checkpoint";
+
+/// Where the checkpoint of an earlier training waits for the end of a new one.
+const EARLIER: &str = "checkpoint.earlier";
+
+/// The checkpoint of an earlier training, which is given up only when a new one has come to its end.
+pub struct Earlier {
+    checkpoint: PathBuf,
+    aside: PathBuf,
+    is_aside: bool,
+}
+
+impl Earlier {
+    pub fn new(run: &Output) -> Self {
+        Self { checkpoint: run.path(FOLDER), aside: run.path(EARLIER), is_aside: false }
+    }
+
+    /// One that is aside already belongs to the results in the directory: a training that was killed left it there.
+    pub fn set_aside(&mut self) -> Result<()> {
+        if self.aside.exists() {
+            self.give_up(&self.checkpoint)?;
+        } else if self.checkpoint.exists() {
+            std::fs::rename(&self.checkpoint, &self.aside).with_context(|| self.wrong())?;
+        }
+        self.is_aside = self.aside.exists();
+        Ok(())
+    }
+
+    pub fn put_back(&self) -> Result<()> {
+        if self.is_aside {
+            self.give_up(&self.checkpoint)?;
+            std::fs::rename(&self.aside, &self.checkpoint).with_context(|| self.wrong())?;
+        }
+        Ok(())
+    }
+
+    pub fn remove(&self) -> Result<()> {
+        self.give_up(&self.aside)
+    }
+
+    fn give_up(&self, folder: &Path) -> Result<()> {
+        if folder.exists() {
+            std::fs::remove_dir_all(folder).with_context(|| self.wrong())?;
+        }
+        Ok(())
+    }
+
+    fn wrong(&self) -> String {
+        format!("{}: cannot replace the checkpoint of an earlier training", self.checkpoint.display())
+    }
+}
+
+/// Where the checkpoint of a run stands, if it was made with the same options but for the epochs.
+pub fn resumed(device: &Cpu, config: &Config, run: &Output) -> Result<State<Ivae<Cpu>>> {
+    let (folder, checkpoint) = (run.folder().display(), run.path(FOLDER));
+    let then = load_config(&checkpoint).with_context(|| format!("{folder}: nothing to resume"))?;
+    let Config { training: now, .. } = config;
+    ensure!(now.patience.is_none(), "{folder}: a checkpoint does not hold the best model, which --patience needs");
+    ensure!(then.scaling == config.scaling, "{folder}: it was trained on data of another scaling");
+    let training = Options { epochs: now.epochs, ..then.training.clone() };
+    let same = Config { version: config.version.clone(), training, usual: None, ..then };
+    if same != *config {
+        let (then, now) = (same.toml()?, config.toml()?);
+        let (with, without) = (others(&then, &now), others(&now, &then));
+        let how = if with.is_empty() { format!("without {without}") } else { format!("with {with}") };
+        bail!("{folder}: it was trained {how}; give the same to resume, but for the epochs");
+    }
+    let model = Ivae::from_config(device, config)?;
+    let state = load_checkpoint(model, &checkpoint)?;
+    let done = state.history.len();
+    ensure!(now.starts == 1 || done >= now.start_epochs, "{folder}: stopped before a start was chosen; begin anew");
+    ensure!(done < now.epochs, "{folder}: {done} epochs are done already; give more --epochs to go on");
+    Ok(state)
+}
+
+/// Lines of a configuration that another has not.
+fn others(then: &str, now: &str) -> String {
+    let lines = then.lines().filter(|line| !now.lines().any(|other| other == *line));
+    lines.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A run directory whose checkpoint was written by the training named.
+    fn bench(name: &str) -> (tempfile::TempDir, Earlier) {
+        let folder = tempfile::tempdir().unwrap();
+        let earlier = Earlier::new(&Output::new(folder.path()).unwrap());
+        write(&earlier, name);
+        (folder, earlier)
+    }
+
+    fn write(earlier: &Earlier, name: &str) {
+        std::fs::create_dir_all(&earlier.checkpoint).unwrap();
+        std::fs::write(earlier.checkpoint.join("of"), name).unwrap();
+    }
+
+    fn read(earlier: &Earlier) -> String {
+        assert!(!earlier.aside.exists(), "nothing is left aside");
+        std::fs::read_to_string(earlier.checkpoint.join("of")).unwrap()
+    }
+
+    #[test]
+    fn an_earlier_checkpoint_comes_back_after_a_failure_and_goes_after_a_success() {
+        let (_folder, mut earlier) = bench("first");
+        earlier.set_aside().unwrap();
+        write(&earlier, "second");
+        earlier.put_back().unwrap();
+        assert_eq!(read(&earlier), "first");
+
+        earlier.set_aside().unwrap();
+        earlier.put_back().unwrap();
+        assert_eq!(read(&earlier), "first", "even if the new training wrote none");
+
+        earlier.set_aside().unwrap();
+        write(&earlier, "second");
+        earlier.remove().unwrap();
+        assert_eq!(read(&earlier), "second");
+    }
+
+    #[test]
+    fn what_a_killed_training_set_aside_is_not_lost() {
+        let (folder, mut killed) = bench("finished");
+        killed.set_aside().unwrap();
+        write(&killed, "killed");
+        let mut next = Earlier::new(&Output::new(folder.path()).unwrap());
+        next.put_back().unwrap();
+        assert_eq!(std::fs::read_to_string(next.checkpoint.join("of")).unwrap(), "killed", "it set nothing aside");
+        next.set_aside().unwrap();
+        write(&next, "failed");
+        next.put_back().unwrap();
+        assert_eq!(read(&next), "finished");
+    }
+}

@@ -1,0 +1,172 @@
+use clap::{Args, ValueEnum};
+use parsimon_ivae::{Invariances, Noise};
+use parsimon_nets::Activation;
+
+/// Options of training that `train` and `analyze` share.
+#[derive(Debug, Clone, Args)]
+pub struct TrainingArgs {
+    /// Trivial variations, each with a latent of its own: r (rotation), t (translation), s (scale); none: a plain VAE
+    /// [default: r,t; t of spectra; none of ae, vae and cvae]
+    #[arg(long)]
+    pub invariances: Option<Invariances>,
+    /// Number of content latents
+    #[arg(long, default_value_t = 2)]
+    pub latent: usize,
+    /// Filters of convolutions before the hidden layers of the encoder, such as 32,64,64: 3×3 pixels, pooled in between
+    #[arg(long, value_delimiter = ',')]
+    pub convolutions: Vec<usize>,
+    /// Units of the hidden layers, of the encoder and, in reverse, of the decoder
+    #[arg(long, value_delimiter = ',', default_value = "128,128")]
+    pub hidden: Vec<usize>,
+    /// Non-linearity of the hidden layers
+    #[arg(long, value_enum, default_value_t = ActivationArg::Tanh)]
+    pub activation: ActivationArg,
+    /// Pose and content reach every layer of the decoder, past the layers below
+    #[arg(long)]
+    pub skip: bool,
+    /// bernoulli, continuous-bernoulli, gaussian (σ learned), gaussian=SIGMA, poisson (data that are counts) or
+    /// poisson=COUNTS (of the largest value) [default: bernoulli in train of images, else gaussian]
+    #[arg(long)]
+    pub likelihood: Option<LikelihoodArg>,
+    /// Weight of the divergence; 1 is the ELBO itself
+    #[arg(long, default_value_t = 1.0)]
+    pub beta: f32,
+    /// Share of the epochs over which that weight rises from 0, or the capacity to its end
+    #[arg(long, default_value_t = 0.0)]
+    pub warm_up: f64,
+    /// Divergence in nats that is free: the loss then holds β·|KL − capacity|
+    #[arg(long)]
+    pub capacity: Option<f32>,
+    /// How the encoder finds the pose: views weighs several turned views of the patch, for r without convolutions; plain
+    /// reads it off the patch, which is often trapped at a wrong angle where objects turn freely [default: views where they
+    /// can, unless the prior of the angle is narrower than 0.5 rad]
+    #[arg(long, value_enum)]
+    pub inference: Option<InferenceArg>,
+    /// Number of views
+    #[arg(long, default_value_t = 16)]
+    pub views: usize,
+    /// Turns by so many equal parts of a full one leave every object as it was, such as 4 for square lattices; with views
+    #[arg(long, default_value_t = 1)]
+    pub symmetry: usize,
+    /// Prior width of the angle, in rad, or uniform [default: in train uniform with views, else 1; in analyze 0.1, because
+    /// a crystal turns little]
+    #[arg(long, value_name = "RAD", value_parser = prior_angle)]
+    pub prior_angle: Option<f32>,
+    /// Prior width of either shift, in half-widths of the patch [default: 0.1]
+    #[arg(long)]
+    pub prior_shift: Option<f32>,
+    /// Prior width of ln scale [default: 0.1]
+    #[arg(long)]
+    pub prior_scale: Option<f32>,
+    /// Passes over the training rows
+    #[arg(long)]
+    pub epochs: Option<usize>,
+    /// Rows of a step [default: 50, or 100 where a step decodes every pixel, or fewer if there are few rows]
+    #[arg(long)]
+    pub batch: Option<usize>,
+    /// Step size of Adam [default: 0.002 for 50 rows, 0.001 for few rows or where a step decodes every pixel]
+    #[arg(long)]
+    pub lr: Option<f32>,
+    /// Share of the epochs, the last ones, over which the step size falls towards 0
+    #[arg(long, default_value_t = 0.25)]
+    pub settle: f64,
+    /// How much of a running mean of the weights stays from step to step, such as 0.99; 0: no mean
+    #[arg(long, default_value_t = 0.0)]
+    pub average: f32,
+    /// Seed of weights, order and noise
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Share of the rows, the last ones, never trained on
+    #[arg(long, default_value_t = 0.1)]
+    pub holdout: f64,
+    /// Stop after so many epochs without a better held-out loss, and keep the best
+    #[arg(long)]
+    pub patience: Option<usize>,
+    /// Models started from different seeds; the best is trained on
+    #[arg(long)]
+    pub starts: Option<usize>,
+    /// Share of the pixels that a step decodes, at least 60, drawn anew for each patch; a plain VAE decodes all
+    #[arg(long, default_value_t = 0.1)]
+    pub pixels: f64,
+    /// Every pixel in every step: slower to the same −ELBO, without the noise of the draw
+    #[arg(long, conflicts_with = "pixels")]
+    pub exact: bool,
+    /// Numbers of the decoder's large products while it trains; bf16 is faster where the CPU has AVX512-BF16
+    #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
+    pub precision: PrecisionArg,
+}
+
+impl TrainingArgs {
+    /// The invariances given, or those of an invariant VAE.
+    pub fn invariances(&self) -> Invariances {
+        self.invariances.unwrap_or(Invariances { rotation: true, translation: true, scale: false })
+    }
+}
+
+/// A width, or infinity for `uniform`.
+fn prior_angle(text: &str) -> Result<f32, String> {
+    let wrong = || format!("`{text}` is neither a width in rad nor `uniform`");
+    if text == "uniform" { Ok(f32::INFINITY) } else { text.parse().map_err(|_| wrong()) }
+}
+
+/// Ways to find the pose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum InferenceArg {
+    /// At one look.
+    Plain,
+    /// From several views.
+    Views,
+}
+
+/// Non-linearities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ActivationArg {
+    /// tanh x.
+    Tanh,
+    /// max(x, 0).
+    Relu,
+    /// x, or x/100 below zero.
+    LeakyRelu,
+    /// ln(1 + eˣ).
+    Softplus,
+    /// x times the normal distribution function, nearly.
+    Gelu,
+}
+
+impl From<ActivationArg> for Activation {
+    fn from(arg: ActivationArg) -> Self {
+        match arg {
+            ActivationArg::Tanh => Self::Tanh,
+            ActivationArg::Relu => Self::Relu,
+            ActivationArg::LeakyRelu => Self::LeakyRelu,
+            ActivationArg::Softplus => Self::Softplus,
+            ActivationArg::Gelu => Self::Gelu,
+        }
+    }
+}
+
+/// Likelihood of the data.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum LikelihoodArg {
+    /// All that is said of it.
+    Known(Noise),
+    /// Poisson, with the counts that the data hold.
+    Counts,
+}
+
+impl std::str::FromStr for LikelihoodArg {
+    type Err = parsimon_ivae::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "poisson" { Ok(Self::Counts) } else { text.parse().map(Self::Known) }
+    }
+}
+
+/// Numbers of the large products.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionArg {
+    /// 24 bits of precision.
+    F32,
+    /// 8 bits of precision, summed in f32.
+    Bf16,
+}
