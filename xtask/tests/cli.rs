@@ -610,7 +610,7 @@ fn encode_and_decode_agree_with_the_run() {
         let off = (a - b).mapv(|d| d * d).mean().unwrap().sqrt();
         assert!(off < 0.4 * spread + 0.01, "{}: {off} off, spread {spread}", column.name);
     }
-    assert!(compared > 2, "only {compared} latents carry anything");
+    assert!(compared > 0, "no latent carries anything");
 
     let other = bench.data("other.npy", Array4::zeros((5, 8, 10, 1)));
     refused(&["encode", &out, &other, "--out", &latents], &["(8, 10, 1)", "(10, 10, 1)"]);
