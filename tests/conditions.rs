@@ -98,7 +98,10 @@ fn what_is_missing_or_unknown_is_refused() {
     let condition = Condition::of(Some(bars.labels.view()), Some(bars.factors.view())).unwrap();
     let (model, _) = bars.fit(bars.told(), condition.clone());
     let message = model.embedding(&bars.patches).unwrap_err().to_string();
-    assert!(message.contains("120 labels and 120×1 factors") && message.contains("neither"), "{message}");
+    assert!(
+        message.contains("a class of each of 120 samples and 1 factors") && message.contains("neither"),
+        "{message}"
+    );
     assert!(model.embed(&bars.patches).is_err());
     let strange = bars.labels.mapv(|l| 3 * l);
     let data = Examples::conditioned(&bars.patches, Some(strange.view()), Some(bars.factors.view()));
@@ -107,7 +110,7 @@ fn what_is_missing_or_unknown_is_refused() {
     let latents = model.embedding(bars.told()).unwrap();
     let mut classless = Embedding::new(latents.len());
     latents.columns().iter().for_each(|c| classless.push(&c.name, c.mean.clone(), None).unwrap());
-    assert!(model.images(&classless).unwrap_err().to_string().contains("labels"));
+    assert!(model.images(&classless).unwrap_err().to_string().contains("class"));
     let mut narrow = Embedding::new(latents.len());
     narrow.push("z1", latents.column("z1").unwrap().mean.clone(), None).unwrap();
     narrow.set_class(bars.labels.clone()).unwrap();

@@ -10,23 +10,23 @@ use crate::args::AnimateArgs;
 use crate::output::Output;
 use crate::{figures as own, train};
 
-/// Half of the span of the latents drawn, in widths of their prior.
-const SPAN: f64 = 3.2;
-
 /// How long a frame is shown.
 const MILLISECONDS: u16 = 300;
 
 pub fn run(args: &AnimateArgs) -> Result<()> {
     let out = Output::new(&args.train.out)?;
     let labels = parsimon_io::read_dataset(&args.train.data)?.labels.map(|l| l.to_vec());
-    let mut frames = Vec::new();
+    let mut seen = Vec::new();
     let _interrupted = train::watched(&args.train, &mut |progress, data| {
         let epoch = progress.state.history.len();
         if epoch == 1 || epoch.is_multiple_of(args.every.max(1)) {
-            frames.push(frame(progress.state.shown(), data, labels.as_deref(), epoch)?);
+            seen.push(Seen::of(progress.state.shown(), data, epoch)?);
         }
         Ok(())
     })?;
+    // One range for all frames, or the axes would jump.
+    let limits = [range(seen.iter().flat_map(|s| &s.x)), range(seen.iter().flat_map(|s| &s.y))];
+    let frames = seen.into_iter().map(|s| s.frame(labels.as_deref(), limits)).collect::<Result<Vec<_>>>()?;
     let animation = Animation::new(&frames, MILLISECONDS)?;
     out.write("training.gif", &animation.gif()?)?;
     out.write("training.png", &animation.apng()?)?;
@@ -34,16 +34,40 @@ pub fn run(args: &AnimateArgs) -> Result<()> {
     Ok(())
 }
 
-/// The manifold beside the latents.
-fn frame(model: &Ivae<Cpu>, data: &Examples<'_>, labels: Option<&[i64]>, epoch: usize) -> Result<Figure> {
-    let latents = model.embedding(data)?;
-    let mut panels = own::manifolds(model, &latents)?;
-    panels.truncate(1);
-    if let (Some(x), Some(y)) = (latents.get("z1"), latents.get("z2")) {
-        let colour = labels.map_or(Colour::Density, |class| Colour::Class { class, names: &[] });
-        let (x, y) = (x.mean.to_vec(), y.mean.to_vec());
-        let title = format!("Latents after {epoch} epochs");
-        panels.push(figures::scatter_over([(-SPAN, SPAN); 2], &x, &y, colour, "z1", "z2", &title)?);
+/// A little more than all values cover.
+fn range<'a>(values: impl Iterator<Item = &'a f32>) -> (f64, f64) {
+    let ends = |(low, high): (f64, f64), v: &f32| (low.min(f64::from(*v)), high.max(f64::from(*v)));
+    let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), ends);
+    let room = 0.04 * (high - low) + 1e-3;
+    if low <= high { (low - room, high + room) } else { (-1.0, 1.0) }
+}
+
+/// What a model makes of the data after an epoch.
+struct Seen {
+    epoch: usize,
+    manifold: Figure,
+    /// z1 and z2 of the data; empty with a single one.
+    x: Vec<f32>,
+    y: Vec<f32>,
+}
+
+impl Seen {
+    fn of(model: &Ivae<Cpu>, data: &Examples<'_>, epoch: usize) -> Result<Self> {
+        let latents = model.embedding(data)?;
+        let manifold = own::manifolds(model, &latents)?.swap_remove(0);
+        let column = |name: &str| latents.get(name).map(|c| c.mean.to_vec());
+        let (x, y) = column("z1").zip(column("z2")).unwrap_or_default();
+        Ok(Self { epoch, manifold, x, y })
     }
-    Ok(figures::grid(&[panels], "frame", "", "")?)
+
+    /// The manifold beside the latents.
+    fn frame(self, labels: Option<&[i64]>, limits: [(f64, f64); 2]) -> Result<Figure> {
+        let mut panels = vec![self.manifold];
+        if !self.x.is_empty() {
+            let colour = labels.map_or(Colour::Density, |class| Colour::Class { class, names: &[] });
+            let title = format!("Latents after epoch {}", self.epoch);
+            panels.push(figures::scatter_over(limits, &self.x, &self.y, colour, "z1", "z2", &title)?);
+        }
+        Ok(figures::grid(&[panels], "frame", "", "")?)
+    }
 }

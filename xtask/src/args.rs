@@ -48,7 +48,7 @@ pub enum Command {
     #[command(
         after_help = "Example:\n  cargo xtask train ae pairs.npz --latent 16 --out run       # `images` and `goals`\n  cargo xtask translate run noisy.npz --out clean.npy"
     )]
-    Translate(EncodeArgs),
+    Translate(TranslateArgs),
     /// Make data whose truth is known
     #[command(
         after_help = "Examples:\n  cargo xtask dataset cards3 --size 28 --per-suit 750 --seed 0 --out cards3.npz\n  cargo xtask dataset perovskite --out perovskite.npz"
@@ -237,6 +237,18 @@ pub struct EncodeArgs {
     pub out: PathBuf,
 }
 
+/// Options of `translate`.
+#[derive(Debug, Args)]
+pub struct TranslateArgs {
+    /// Run directory
+    pub run: PathBuf,
+    /// Data file
+    pub data: PathBuf,
+    /// Images, .npy; values from 0 to 1, which stand for the least and the greatest of what was trained on
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
 /// Options of `decode`.
 #[derive(Debug, Args)]
 pub struct DecodeArgs {
@@ -244,7 +256,7 @@ pub struct DecodeArgs {
     pub run: PathBuf,
     /// Latents, .npz
     pub latents: PathBuf,
-    /// Images, .npy
+    /// Images, .npy; values from 0 to 1, which stand for the least and the greatest of what was trained on
     #[arg(long)]
     pub out: PathBuf,
 }

@@ -15,6 +15,7 @@ pub fn attribute(args: &AttributeArgs) -> Result<()> {
     let out = Output::new(&args.out)?;
     let (model, latents, labels) = embedded(&args.run, &args.data)?;
     let labels = labels.with_context(|| format!("{}: holds no `labels`", args.data.display()))?;
+    ensure!(args.from != args.to, "--from and --to are both {}: there is no way between them", args.to);
     let direction = latents.direction(labels.view(), args.from, args.to)?;
     let of_class = || (0..latents.len()).filter(|i| labels[*i] == args.from);
     let rows: Vec<usize> = if args.rows.is_empty() { of_class().take(ROWS).collect() } else { args.rows.clone() };
@@ -66,8 +67,7 @@ fn draw(
     let tiles = concatenate(Axis(0), &views)?;
     let steps: Vec<f64> = steps.iter().map(|s| (f64::from(*s) * 100.0).round() / 100.0).collect();
     let rows: Vec<f64> = rows.iter().rev().map(|r| *r as f64).collect();
-    let title = format!("Decoded on the way ({})", model.params().columns().join(", "));
-    let figure = figures::manifold(tiles.view(), &steps, &rows, label, "row of the data", &title)?;
+    let figure = figures::manifold(tiles.view(), &steps, &rows, label, "row of the data", "Decoded on the way")?;
     out.write(&format!("{name}.png"), &figure.png()?)?;
     let images = concatenate(Axis(0), &images.iter().map(|i| i.view()).collect::<Vec<_>>())?;
     parsimon_io::write_npy(&out.path(&format!("{name}.npy")), crate::code::squeezed(images.view()))?;

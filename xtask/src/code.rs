@@ -6,7 +6,7 @@ use ndarray::{Array1, ArrayView4, ArrayViewD, Axis};
 use parsimon_core::{Embedding, Normalise, Patches, Range, Scaling};
 use parsimon_ivae::{Condition, Examples, Ivae, Outside, ScalingConfig};
 
-use crate::args::{DecodeArgs, EncodeArgs};
+use crate::args::{DecodeArgs, EncodeArgs, TranslateArgs};
 use crate::output::writable;
 use crate::train::samples;
 
@@ -18,7 +18,7 @@ pub fn encode(args: &EncodeArgs) -> Result<()> {
     Ok(())
 }
 
-pub fn translate(args: &EncodeArgs) -> Result<()> {
+pub fn translate(args: &TranslateArgs) -> Result<()> {
     writable(&args.out)?;
     let (model, latents, _) = embedded(&args.run, &args.data)?;
     let images = model.images(&latents)?;
@@ -29,9 +29,9 @@ pub fn translate(args: &EncodeArgs) -> Result<()> {
 
 fn images_in_words((n, height, width, _): (usize, usize, usize, usize)) -> String {
     if height == 1 {
-        format!("{n} spectra of {width} channels")
+        format!("{n} spectra of {width} channels, values from 0 to 1")
     } else {
-        format!("{n} images of {height}×{width} pixels")
+        format!("{n} images of {height}×{width} pixels, values from 0 to 1")
     }
 }
 

@@ -19,7 +19,7 @@ pub fn run(args: &DatasetArgs) -> Result<()> {
         DatasetName::Peaks => return spectra(args),
         DatasetName::Lattice | DatasetName::LatticeGrey | DatasetName::LatticeColour => return patches(args),
         DatasetName::Perovskite | DatasetName::Graphene => {
-            ensure!(args.per_suit.is_none(), "--per-suit belongs to the cards");
+            ensure!(args.per_suit.is_none(), "--per-suit belongs to cards, peaks and patches of a lattice");
             return scene(args);
         }
     };

@@ -77,6 +77,16 @@ struct Model {
     draw: bool,
 }
 
+impl Model {
+    /// The command that trains it.
+    fn words<'w>(&'w self, data: &'w str, seed: &'w str, out: &'w str) -> Vec<&'w str> {
+        let mut given = self.train.split_whitespace();
+        let kind = given.next();
+        let begin = ["cargo xtask", "train"].into_iter().chain(kind).chain([data]);
+        begin.chain(given).chain(["--seed", seed, "--out", out]).collect()
+    }
+}
+
 fn yes() -> bool {
     true
 }
@@ -94,6 +104,8 @@ pub fn run(args: &ExperimentArgs) -> Result<()> {
     let out = Output::new(&args.out)?;
     let seeds = args.seeds.unwrap_or(experiment.seeds);
     ensure!(seeds > 0, "--seeds is 0, accepted are whole numbers from 1");
+    let files = experiment.data.iter().any(|d| d.file.is_some());
+    ensure!(args.data.is_none() || files, "--data: this experiment makes its data and reads no file");
     let (mut done, mut panels) = (Vec::new(), Vec::new());
     for data in &experiment.data {
         let path = out.path(&format!("data/{}.npz", stem(&data.name)));
@@ -157,6 +169,13 @@ impl Experiment {
         };
         stems(self.data.iter().map(|d| d.name.as_str()).collect())?;
         stems(self.models.iter().map(|m| m.name.as_str()).collect())?;
+        for model in &self.models {
+            let words = model.words("data.npz", "0", "run");
+            if let Err(error) = Cli::try_parse_from(words) {
+                let text = error.to_string();
+                bail!("model `{}`: {}", model.name, text.lines().next().unwrap_or_default());
+            }
+        }
         for (class, order) in &self.symmetry {
             let sound = class.parse::<i64>().is_ok() && *order > 0;
             ensure!(sound, "symmetry {class} = {order}, accepted are a class and an order from 1");
@@ -226,12 +245,7 @@ fn found(file: &Path, given: Option<&Path>) -> Result<PathBuf> {
 /// Trains, unless the run directory holds the end of the same training.
 fn fit(model: &Model, data: &Path, run: &Output, seed: u64, epochs: Option<usize>) -> Result<()> {
     let (data, out, seed) = (data.to_string_lossy(), run.folder().to_string_lossy(), seed.to_string());
-    let mut words: Vec<&str> = vec!["cargo xtask", "train"];
-    let mut given = model.train.split_whitespace();
-    words.extend(given.next());
-    words.push(&data);
-    words.extend(given);
-    words.extend(["--seed", &seed, "--out", &out]);
+    let words = model.words(&data, &seed, &out);
     let mut command = words.join(" ");
     let Command::Train(mut args) = Cli::try_parse_from(words).with_context(|| model.name.clone())?.command else {
         bail!("`{}` is no training", model.train)
@@ -319,7 +333,11 @@ fn summary(experiment: &Experiment, done: &[Trained<'_>]) -> Result<String> {
                 let n = values.len() as f64;
                 let mean = values.iter().sum::<f64>() / n;
                 let sd = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0)).sqrt();
-                if values.is_empty() { "–".to_owned() } else { format!("{mean:.3} ± {sd:.3}") }
+                match values.len() {
+                    0 => "–".to_owned(),
+                    1 => format!("{mean:.3}"),
+                    _ => format!("{mean:.3} ± {sd:.3}"),
+                }
             };
             let cells: Vec<String> = names.iter().map(cell).collect();
             writeln!(text, "| {} | {} | {} |", data.name, model.name, cells.join(" | "))?;

@@ -149,7 +149,18 @@ fn maps(analysis: &Analysis) -> Result<Vec<Figure>> {
         let (name, title) = (format!("map_{}", latent.name), format!("Latent {}", latent.name));
         let style = MapStyle { name, title, label, colours, limits: None };
         let values: Vec<f32> = values.to_vec();
-        drawn.push(figures::site_map(&analysis.image, &analysis.sites, &values, &style)?);
+        let mut figure = figures::site_map(&analysis.image, &analysis.sites, &values, &style)?;
+        // What a pose latent stands for is not what its name says at first.
+        match latent.name.as_str() {
+            "angle" => {
+                figure.caption += " Where the lattice itself does not turn, a small angle stands for a distortion of what surrounds the atom."
+            }
+            "dx" | "dy" => {
+                figure.caption += " A patch is centred on its atom, so a shift is that of what surrounds the atom, against the atom's own; 0 is the median, not a place without any shift."
+            }
+            _ => {}
+        }
+        drawn.push(figure);
     }
     Ok(drawn)
 }

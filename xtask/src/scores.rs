@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use ndarray::{Array1, ArrayView1, Axis};
 use parsimon_baselines::GaussianMixture;
 use parsimon_core::{Dataset, Embedding};
-use parsimon_ivae::load_config;
+use parsimon_ivae::{Config, load_config};
 use parsimon_metrics::{adjusted_rand_index, circular_correlation, held_out_accuracy, held_out_regression};
 
 /// Neighbours that vote or are averaged.
@@ -36,8 +36,10 @@ impl Scores {
 /// classes, and the known numbers within each class by neighbours; the angles and, of what does not turn, the shifts. What
 /// cannot be scored, such as a class without held-out rows, is left out.
 pub fn scores(latents: &Embedding, known: &Dataset, run: &Path, symmetry: impl Fn(i64) -> u32) -> Result<Scores> {
-    let training = load_config(run)?.training;
-    let mut found = ending(&run.join("history.csv"), training.patience.is_some())?;
+    let Config { training, params, .. } = load_config(run)?;
+    // Without a divergence it is no bound of the evidence, and not to be compared with one.
+    let name = if params.deterministic { "−log p" } else { "−ELBO" };
+    let mut found = ending(&run.join("history.csv"), name, training.patience.is_some())?;
     let n = latents.len();
     let samples = known.samples()?;
     ensure!(n == samples, "{}: latents of {n} samples, the data hold {samples}", run.display());
@@ -108,7 +110,7 @@ pub fn scores(latents: &Embedding, known: &Dataset, run: &Path, symmetry: impl F
 }
 
 /// −ELBO of held-out rows, if there are any, and seconds at the end of a training; the least −ELBO if the best model is kept.
-fn ending(history: &Path, best: bool) -> Result<Vec<(String, f64)>> {
+fn ending(history: &Path, name: &str, best: bool) -> Result<Vec<(String, f64)>> {
     let wrong = || format!("{}: no history of a training", history.display());
     let text = std::fs::read_to_string(history).with_context(wrong)?;
     let mut lines = text.lines();
@@ -119,7 +121,7 @@ fn ending(history: &Path, best: bool) -> Result<Vec<(String, f64)>> {
     let losses: Vec<f64> = lines.clone().filter_map(|line| value(line, loss)).collect();
     let least = losses.iter().copied().reduce(f64::min);
     let mut found = Vec::new();
-    found.extend(if best { least } else { losses.last().copied() }.map(|v| ("−ELBO".to_owned(), v)));
+    found.extend(if best { least } else { losses.last().copied() }.map(|v| (name.to_owned(), v)));
     let last = lines.last().and_then(|line| value(line, seconds)).with_context(wrong)?;
     found.push(("seconds".to_owned(), last));
     Ok(found)

@@ -243,7 +243,8 @@ impl Trained {
         let stopped = if *interrupted { ", stopped by Ctrl-C" } else { "" };
         let seconds = state.history.last().map_or(0.0, |e| e.seconds);
         format!(
-            "epoch {epoch}: −ELBO {:.2}{held_out} nats, {seconds:.1} s of training{chosen}{stopped}",
+            "epoch {epoch}: {} {:.2}{held_out} nats, {seconds:.1} s of training{chosen}{stopped}",
+            if state.model.params().deterministic { "−log p" } else { "−ELBO" },
             last.train.loss
         )
     }

@@ -423,7 +423,10 @@ fn a_conditional_model_is_told_classes_when_it_trains_encodes_and_decodes() {
     refused(&["train", "cvae", &data, "--condition", "labels,targets", "--out", &out], &["`targets`"]);
     refused(&["train", "cvae", &data, "--out", &out], &["--condition"]);
     let unlabelled = bench.data("unlabelled.npy", Array4::zeros((5, 12, 12, 1)));
-    refused(&["encode", &out, &unlabelled, "--out", &latents], &["5 labels", "neither labels nor factors"]);
+    refused(
+        &["encode", &out, &unlabelled, "--out", &latents],
+        &["a class of each of 5 samples", "neither classes nor factors"],
+    );
 }
 
 #[test]

@@ -112,10 +112,10 @@ impl Condition {
         let expected = ((self.classes > 0).then_some(samples), (k > 0).then_some((samples, k)));
         if found != expected {
             let say = |(labels, factors): (Option<usize>, Option<(usize, usize)>)| {
-                let labels = labels.map(|n| format!("{n} labels"));
-                let factors = factors.map(|(n, k)| format!("{n}×{k} factors"));
+                let labels = labels.map(|n| format!("a class of each of {n} samples"));
+                let factors = factors.map(|(n, k)| format!("{k} factors of each of {n}"));
                 let words: Vec<String> = labels.into_iter().chain(factors).collect();
-                if words.is_empty() { "neither labels nor factors".to_owned() } else { words.join(" and ") }
+                if words.is_empty() { "neither classes nor factors".to_owned() } else { words.join(" and ") }
             };
             return Err(Error::Condition { found: say(found), expected: say(expected) });
         }
@@ -180,12 +180,12 @@ mod tests {
         let (labels, good) = (array![0, 1], array![[0.5f32], [0.1]]);
         assert!(known.rows(2, Some(labels.view()), Some(good.view())).is_ok());
         for (labels, factors, word) in [
-            (None, Some(good.clone()), "found 2×1 factors"),
-            (Some(array![0, 1]), None, "found 2 labels"),
-            (Some(array![0]), Some(good.clone()), "1 labels"),
+            (None, Some(good.clone()), "found 1 factors of each of 2"),
+            (Some(array![0, 1]), None, "found a class of each of 2 samples"),
+            (Some(array![0]), Some(good.clone()), "of each of 1 samples"),
             (Some(array![0, 2]), Some(good.clone()), "class 2 of row 1"),
             (Some(array![0, -1]), Some(good), "class -1 of row 1"),
-            (Some(array![0, 1]), Some(array![[0.5, 1.0], [0.1, 1.0]]), "2×2 factors"),
+            (Some(array![0, 1]), Some(array![[0.5, 1.0], [0.1, 1.0]]), "2 factors of each of 2"),
             (Some(array![0, 1]), Some(array![[0.5], [f32::INFINITY]]), "factor 1 of row 1"),
         ] {
             let error = known.rows(2, labels.as_ref().map(|l| l.view()), factors.as_ref().map(|f| f.view()));

@@ -11,7 +11,7 @@ pub struct Animation {
 }
 
 /// How hard the colours of a GIF are sought: 1 best to 30 fastest.
-const SPEED: i32 = 10;
+const SPEED: i32 = 1;
 
 impl Animation {
     /// An animation of at least one figure, each shown so long.
