@@ -21,16 +21,27 @@ pub enum ColourMap {
     Grey,
 }
 
-/// Colours of classes that stay apart for colour-blind eyes (Okabe and Ito), without black and yellow's neighbour grey.
+/// Colours of classes that stay apart for colour-blind eyes (Okabe and Ito), without black and yellow's neighbour grey, and
+/// three darker ones, so that ten digits are ten colours.
 ///
 /// Reference: M. Okabe, K. Ito, *Color universal design* (2008).
-pub const CLASS_COLOURS: [[u8; 3]; 7] =
-    [[0, 114, 178], [230, 159, 0], [0, 158, 115], [204, 121, 167], [86, 180, 233], [213, 94, 0], [240, 228, 66]];
+pub const CLASS_COLOURS: [[u8; 3]; 10] = [
+    [0, 114, 178],
+    [230, 159, 0],
+    [0, 158, 115],
+    [204, 121, 167],
+    [86, 180, 233],
+    [213, 94, 0],
+    [240, 228, 66],
+    [90, 50, 130],
+    [110, 70, 30],
+    [0, 70, 60],
+];
 
 /// Colour of samples whose class is unknown.
 pub const UNKNOWN: [u8; 3] = [150, 150, 150];
 
-/// Colour of a class; classes past the seventh repeat the colours, negative ones are unknown and grey.
+/// Colour of a class; classes past the tenth repeat the colours, negative ones are unknown and grey.
 pub fn class_colour(class: i64) -> [u8; 3] {
     let index = usize::try_from(class).ok().map(|c| c % CLASS_COLOURS.len());
     index.and_then(|i| CLASS_COLOURS.get(i)).copied().unwrap_or(UNKNOWN)
@@ -199,6 +210,6 @@ mod tests {
         assert_eq!(ColourMap::Grey.at(f64::INFINITY), [255, 255, 255]);
         assert_eq!(ColourMap::Sequential.at(f64::NAN), ColourMap::Sequential.at(0.5));
         assert_eq!(ColourMap::Cyclic.at(f64::INFINITY), ColourMap::Cyclic.at(f64::NAN));
-        assert_eq!((class_colour(-1), class_colour(7)), (UNKNOWN, CLASS_COLOURS[0]));
+        assert_eq!((class_colour(-1), class_colour(10)), (UNKNOWN, CLASS_COLOURS[0]));
     }
 }
