@@ -6,9 +6,9 @@ use ndarray::Array1;
 use parsimon_baselines::{Pca, PcaModel};
 use parsimon_core::{Axis, Embed, Embedding, Image, Normalise, Scene, Site, Sites};
 use parsimon_datasets::{PerovskiteParams, perovskite};
-use parsimon_detect::{Detection, Method, Polarity, detect, flattened};
+use parsimon_detect::{Detection, Method, Polarity, detect, flattened, neighbour_graph};
 use parsimon_io::{read_frame, read_image, read_raw, with_pixel_size, write_sites_csv};
-use parsimon_ivae::Noise;
+use parsimon_ivae::{Examples, Noise};
 use parsimon_patch::{Cut, cut};
 use parsimon_report::Figure;
 
@@ -87,12 +87,14 @@ pub fn run(args: &AnalyzeArgs) -> Result<()> {
     let options = train::options(&args.training, rows, epochs, batch, 2);
     let params = train::params(&args.training, data, data.scaling(), Noise::GaussianLearned, Some(ANGLE))?;
     let run = out.sub("run");
-    let trained = train::fit(&data.into(), &params, options, &run, false, &mut |_, _| Ok(()))?;
+    let sites = detection.sites.select(&cut.kept);
+    let kinds = classes(&detection, &cut);
+    let graph = neighbour_graph(&sites, kinds.as_ref().map(|(kind, _)| kind.as_slice()))?;
+    let examples = Examples::from(data).beside(&graph);
+    let trained = train::fit(&examples, &params, options, &run, false, &mut |_, _| Ok(()))?;
     println!("{}", trained.summary());
 
     let latents = trained.fitted.state.model.embedding(data)?;
-    let sites = detection.sites.select(&cut.kept);
-    let kinds = classes(&detection, &cut);
     let mut analysis = Analysis {
         title,
         class: kinds.clone(),

@@ -363,7 +363,8 @@ pub struct DatasetArgs {
     /// Side of the images in pixels [default: 28 for cards and patches, 512 else], or channels of a spectrum [default: 128]
     #[arg(long)]
     pub size: Option<usize>,
-    /// Counts of electrons in a pixel of brightness 1, of a lattice [default: 10]
+    /// Counts of electrons in a pixel of brightness 1, of a lattice [default: 10], or at the top of an atom, of walls [default:
+    /// 10]
     #[arg(long)]
     pub counts: Option<f64>,
     /// Cards of each suit, or spectra of each shape [default: 750]; a quarter of the patches of a lattice
@@ -398,6 +399,8 @@ pub enum DatasetName {
     LatticeColour,
     /// Perovskite with ferroelectric domains, HAADF.
     Perovskite,
+    /// Patches around the atoms of the same at a low dose, their sublattice as class, and the image.
+    Walls,
     /// Graphene doped with silicon and nitrogen.
     Graphene,
 }

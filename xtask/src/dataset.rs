@@ -1,16 +1,20 @@
 use anyhow::{Result, ensure};
+use ndarray::Axis;
+use parsimon_core::{Dataset, Normalise};
 use parsimon_datasets::{
     CardsParams, GrapheneParams, LatticeImages, LatticeParams, PeaksParams, PerovskiteParams, cards, graphene, lattice,
     peaks, perovskite,
 };
 use parsimon_io::{write_dataset, write_scene};
+use parsimon_patch::{Cut, cut};
 
 use crate::args::{DatasetArgs, DatasetName};
 use crate::output::writable;
 
 pub fn run(args: &DatasetArgs) -> Result<()> {
     writable(&args.out)?;
-    ensure!(args.counts.is_none() || args.name == DatasetName::Lattice, "--counts belongs to the lattice");
+    let counted = matches!(args.name, DatasetName::Lattice | DatasetName::Walls);
+    ensure!(args.counts.is_none() || counted, "--counts belongs to lattice and walls");
     let variant = match args.name {
         DatasetName::Cards1 => 1,
         DatasetName::Cards2 => 2,
@@ -18,9 +22,9 @@ pub fn run(args: &DatasetArgs) -> Result<()> {
         DatasetName::Cards4 => 4,
         DatasetName::Peaks => return spectra(args),
         DatasetName::Lattice | DatasetName::LatticeGrey | DatasetName::LatticeColour => return patches(args),
-        DatasetName::Perovskite | DatasetName::Graphene => {
+        DatasetName::Perovskite | DatasetName::Graphene | DatasetName::Walls => {
             ensure!(args.per_suit.is_none(), "--per-suit belongs to cards, peaks and patches of a lattice");
-            return scene(args);
+            return if args.name == DatasetName::Walls { walls(args) } else { scene(args) };
         }
     };
     let base = CardsParams::default();
@@ -51,6 +55,36 @@ fn patches(args: &DatasetArgs) -> Result<()> {
     let data = lattice(&LatticeParams { size, count, images, seed: args.seed })?;
     write_dataset(&args.out, &data)?;
     println!("{}: {} patches of {size}×{size} pixels", args.out.display(), data.samples()?);
+    Ok(())
+}
+
+/// Counts at the top of an atom of a noisy image.
+const NOISY: f64 = 10.0;
+
+fn walls(args: &DatasetArgs) -> Result<()> {
+    let side = args.size.unwrap_or(512);
+    let dose = args.counts.unwrap_or(NOISY);
+    let scene = perovskite(&PerovskiteParams {
+        height: side,
+        width: side,
+        dose,
+        seed: args.seed,
+        ..PerovskiteParams::default()
+    })?;
+    let cutting = parsimon_patch::Params { window: None, normalise: Normalise::Global };
+    let Cut { patches, kept, .. } = cut(std::slice::from_ref(&scene.image), &scene.sites, &cutting)?;
+    let of = |name: &str| scene.truth.get(name).map(|values| values.select(Axis(0), &kept)).unwrap_or_default();
+    let truth = ["domain", "polarisation_y", "polarisation_x"].map(|name| (name.to_owned(), of(name)));
+    let data = Dataset {
+        images: Some(patches),
+        labels: Some(of("sublattice").mapv(|v| v as i64)),
+        sites: Some(scene.sites.select(&kept)),
+        truth: truth.into(),
+        micrograph: Some(scene.image),
+        ..Dataset::default()
+    };
+    write_dataset(&args.out, &data)?;
+    println!("{}: patches around {} atoms of an image of {side}×{side} pixels", args.out.display(), data.samples()?);
     Ok(())
 }
 

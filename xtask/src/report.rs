@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use parsimon_core::Image;
-use parsimon_ivae::{Inference, Params};
+use parsimon_ivae::{BoundaryCost, Inference, Params};
 use parsimon_report::Figure;
 use parsimon_report::html::{Report, Section, Table};
 use parsimon_train::Options;
@@ -123,6 +123,7 @@ fn parameters(analysis: &Analysis) -> Vec<(String, String)> {
         deterministic: _,
         goal_channels: _,
         condition: _,
+        boundary,
     } = params;
     let Options { epochs, batch, learning_rate, pixels, precision, holdout, patience, starts, .. } =
         &analysis.trained.options;
@@ -156,6 +157,7 @@ fn parameters(analysis: &Analysis) -> Vec<(String, String)> {
                 Inference::Views(count) => format!("from {count} views, symmetry {}", prior.symmetry),
             },
         ),
+        ("boundaries", boundary.as_ref().map_or("cost nothing".into(), boundaries)),
         ("epochs, batch, learning rate", format!("{epochs}, {batch}, {learning_rate}")),
         ("pixels of a step", format!("{:.0} %, {precision:?}", 100.0 * pixels)),
         ("held out", format!("{holdout} of the sites, the last ones, which lie lowest in the image")),
@@ -163,6 +165,14 @@ fn parameters(analysis: &Analysis) -> Vec<(String, String)> {
         ("starts", starts.to_string()),
     ];
     list.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// What boundaries cost, in words.
+fn boundaries(cost: &BoundaryCost) -> String {
+    let latents = if cost.latents.is_empty() { "the content".to_owned() } else { cost.latents.join(", ") };
+    let BoundaryCost { weight, width, rise: (from, until), .. } = cost;
+    let rise = format!("rising between {:.0} and {:.0} % of the epochs", 100.0 * from, 100.0 * until);
+    format!("in maps of {latents} cost {weight} nats a side, width {width} spreads, {rise}")
 }
 
 /// Versions as the lock file of this build has them.

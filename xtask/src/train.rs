@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use dfdx::tensor::Cpu;
 use ndarray::s;
 use parsimon_core::{Patches, Range, Scaling, Spectra};
+use parsimon_detect::neighbour_graph;
 use parsimon_ivae::{Condition, Config, Examples, Inference, Invariances, Ivae, Noise, Params, Prior, Usual};
 use parsimon_nets::Precision;
 use parsimon_train::{Bar, Fitted, Options, Progress, State, save_checkpoint, write_history};
@@ -80,6 +81,7 @@ pub fn params(
         deterministic: false,
         goal_channels: None,
         condition: Condition::default(),
+        boundary: args.boundary(),
     })
 }
 
@@ -299,10 +301,10 @@ pub fn watched(args: &TrainArgs, watch: Watch<'_>) -> Result<bool> {
     let told = |what| args.condition.contains(&what);
     let lacks =
         |what: &str| format!("{}: --condition {what} needs `{what}`, which the file lacks", args.data.display());
-    let labels = if told(ConditionArg::Labels) { Some(dataset.labels.with_context(|| lacks("labels"))?) } else { None };
+    let labels = if told(ConditionArg::Labels) { Some(dataset.labels.as_ref().with_context(|| lacks("labels"))?) } else { None };
     let factors =
-        if told(ConditionArg::Targets) { Some(dataset.targets.with_context(|| lacks("targets"))?) } else { None };
-    let (labels, factors) = (labels.as_ref().map(|l| l.view()), factors.as_ref().map(|f| f.view()));
+        if told(ConditionArg::Targets) { Some(dataset.targets.as_ref().with_context(|| lacks("targets"))?) } else { None };
+    let (labels, factors) = (labels.map(|l| l.view()), factors.map(|f| f.view()));
     let options = options(&training, data.len(), 60, 100, 1);
     let rows = options.check(data.len())?.train;
     let (first, last) = (rows.start, rows.end);
@@ -336,6 +338,11 @@ pub fn watched(args: &TrainArgs, watch: Watch<'_>) -> Result<bool> {
     let mut data = Examples::conditioned(&data, labels, factors);
     if let Some(goals) = &dataset.goals {
         data = data.towards(goals);
+    }
+    if params.boundary.is_some() {
+        let wants = || format!("{}: --boundary needs `sites`, which the file lacks", args.data.display());
+        let kinds = dataset.labels.as_ref().and_then(|l| l.as_slice());
+        data = data.beside(&neighbour_graph(dataset.sites.as_ref().with_context(wants)?, kinds)?);
     }
     let trained = fit(&data, &params, options, &run, args.resume, watch)?;
     let mut figures = Vec::new();

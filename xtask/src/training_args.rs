@@ -1,5 +1,5 @@
 use clap::{Args, ValueEnum};
-use parsimon_ivae::{Invariances, Noise};
+use parsimon_ivae::{BoundaryCost, Invariances, Noise};
 use parsimon_nets::Activation;
 
 /// Options of training that `train` and `analyze` share.
@@ -58,6 +58,19 @@ pub struct TrainingArgs {
     /// Prior width of ln scale [default: 0.1]
     #[arg(long)]
     pub prior_scale: Option<f32>,
+    /// What a boundary in the maps of the latents costs, in nats per site and side of a cell: neighbouring sites of one kind
+    /// (`labels`) then differ only where the data say so; needs `sites` in the data
+    #[arg(long, value_name = "WEIGHT")]
+    pub boundary: Option<f32>,
+    /// What counts as a boundary, in spreads of the latents
+    #[arg(long, default_value_t = 1.0)]
+    pub boundary_width: f32,
+    /// Latents whose boundaries cost [default: the content]
+    #[arg(long, value_delimiter = ',', value_name = "LATENTS")]
+    pub boundary_of: Vec<String>,
+    /// Shares of the epochs between which that cost rises from nothing
+    #[arg(long, value_parser = rise, default_value = "0.2,0.5", value_name = "FROM,UNTIL")]
+    pub boundary_rise: (f64, f64),
     /// Passes over the training rows
     #[arg(long)]
     pub epochs: Option<usize>,
@@ -97,10 +110,22 @@ pub struct TrainingArgs {
 }
 
 impl TrainingArgs {
+    /// What boundaries cost, if anything.
+    pub fn boundary(&self) -> Option<BoundaryCost> {
+        let (latents, width, rise) = (self.boundary_of.clone(), self.boundary_width, self.boundary_rise);
+        self.boundary.map(|weight| BoundaryCost { weight, latents, width, rise })
+    }
+
     /// The invariances given, or those of an invariant VAE.
     pub fn invariances(&self) -> Invariances {
         self.invariances.unwrap_or(Invariances { rotation: true, translation: true, scale: false })
     }
+}
+
+/// Two numbers.
+fn rise(text: &str) -> Result<(f64, f64), String> {
+    let pair = text.split_once(',').and_then(|(from, until)| Some((from.parse().ok()?, until.parse().ok()?)));
+    pair.ok_or_else(|| format!("`{text}` is not two shares such as 0.2,0.5"))
 }
 
 /// A width, or infinity for `uniform`.

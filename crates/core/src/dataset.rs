@@ -17,6 +17,10 @@ pub struct Dataset {
     pub labels: Option<Array1<i64>>,
     /// Continuous targets, N×K.
     pub targets: Option<Array2<f32>>,
+    /// Where in a micrograph each sample is from.
+    pub sites: Option<Sites>,
+    /// The micrograph.
+    pub micrograph: Option<Image>,
     /// Further known numbers of each sample, such as `angle` (rad) or `shear`.
     pub truth: BTreeMap<String, Array1<f64>>,
 }
@@ -37,6 +41,7 @@ impl Dataset {
             ("spectra", spectra),
             ("labels", self.labels.as_ref().map(Array1::len)),
             ("targets", self.targets.as_ref().map(Array2::nrows)),
+            ("sites", self.sites.as_ref().map(Sites::len)),
         ];
         let truth = self.truth.iter().map(|(name, v)| (name.as_str(), Some(v.len())));
         for (name, found) in named.into_iter().chain(truth) {

@@ -20,5 +20,5 @@ pub use detection::{Detection, Detector, Used, detect};
 pub use error::{Error, Result};
 pub use flatten::flattened;
 pub use lattice::{LatticeEstimate, lattice};
-pub use neighbours::nearest_neighbour_distances;
+pub use neighbours::{nearest_neighbour_distances, neighbour_graph};
 pub use params::{Method, Params, Polarity};

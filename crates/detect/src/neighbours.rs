@@ -1,8 +1,9 @@
+use std::collections::BTreeMap;
 use std::num::NonZero;
 
 use kiddo::{ImmutableKdTree, SquaredEuclidean};
 use ndarray::ArrayView2;
-use parsimon_core::Sites;
+use parsimon_core::{NeighbourGraph, Pair, Sites};
 
 /// Points of a plane, arranged for neighbour queries.
 pub(crate) struct Neighbours<'a> {
@@ -47,6 +48,48 @@ pub fn nearest_neighbour_distances(sites: &Sites) -> Vec<f64> {
         }
     }
     distances
+}
+
+/// Neighbours at most this many times the median distance of nearest ones apart: the first shell of a square lattice reaches
+/// to 1, the second begins at √2, and strain moves both a little.
+const SHELL: f64 = 1.25;
+
+/// Neighbours of each site in its frame, of its own kind if kinds are given: those in the first shell.
+///
+/// A pair's common side is d·tan(π/k), with d their distance and k the median number of neighbours: that of two cells of a
+/// regular lattice.
+///
+/// # Shapes
+/// `kinds`: one per site.
+///
+/// # Errors
+/// If there is not one kind per site.
+pub fn neighbour_graph(sites: &Sites, kinds: Option<&[i64]>) -> parsimon_core::Result<NeighbourGraph> {
+    if let Some(found) = kinds.map(<[i64]>::len).filter(|n| *n != sites.len()) {
+        let what = "kinds of the sites".to_owned();
+        return Err(parsimon_core::Error::Length { what, found, expected: sites.len() });
+    }
+    let kinds = kinds.map_or_else(|| vec![0; sites.len()], <[i64]>::to_vec);
+    let mut groups: BTreeMap<(usize, i64), Vec<usize>> = BTreeMap::new();
+    for (i, site) in sites.iter().enumerate() {
+        groups.entry((site.frame, kinds[i])).or_default().push(i);
+    }
+    let mut pairs = Vec::new();
+    for rows in groups.values() {
+        let points: Vec<[f64; 2]> = rows.iter().map(|&i| sites.as_slice()[i]).map(|s| [s.y, s.x]).collect();
+        let near = Neighbours::new(&points);
+        let nearest = (0..rows.len()).map(|k| near.nearest(k)).filter(|d| d.is_finite()).collect();
+        let Some(spacing) = median(nearest) else { continue };
+        let shells: Vec<Vec<(usize, f64)>> = (0..rows.len()).map(|k| near.within(k, SHELL * spacing)).collect();
+        let coordination = median(shells.iter().map(|s| s.len() as f64).collect()).unwrap_or(4.0);
+        let side = (std::f64::consts::PI / coordination.max(3.0)).tan();
+        for (k, shell) in shells.iter().enumerate() {
+            let after = shell.iter().filter(|(other, _)| *other > k);
+            pairs.extend(after.map(|&(other, d)| Pair { a: rows[k], b: rows[other], side: d * side }));
+        }
+    }
+    pairs.sort_by_key(|p| (p.a, p.b));
+    NeighbourGraph::new(kinds, pairs)
 }
 
 /// Middle value (the upper of two); `None` without values.
@@ -102,6 +145,32 @@ mod tests {
             Sites::new(vec![site(0, 0.0, 0.0), site(1, 0.0, 1.0), site(0, 3.0, 4.0), site(2, 9.0, 9.0)]).unwrap();
         assert_eq!(nearest_neighbour_distances(&sites), [5.0, f64::INFINITY, 5.0, f64::INFINITY]);
         assert!(nearest_neighbour_distances(&Sites::default()).is_empty());
+    }
+
+    #[test]
+    fn graphs_join_the_first_shell_of_each_kind_and_frame() {
+        let square = |frame, kind: f64| {
+            (0..36).map(move |i| site(frame, 4.0 * f64::from(i / 6) + kind, 4.2 * f64::from(i % 6) + kind))
+        };
+        let sites = Sites::new(square(0, 0.0).chain(square(0, 2.0)).chain(square(1, 0.0)).collect()).unwrap();
+        let kinds: Vec<i64> = (0..108).map(|i| i64::from((36..72).contains(&i))).collect();
+        let graph = neighbour_graph(&sites, Some(&kinds)).unwrap();
+        assert_eq!(graph.pairs().len(), 3 * 60);
+        for pair in graph.pairs() {
+            assert_eq!(pair.a / 36, pair.b / 36);
+            // Cells of a square lattice: the side is as long as the way from one to the next.
+            let (a, b) = (sites.as_slice()[pair.a], sites.as_slice()[pair.b]);
+            assert!((pair.side - (a.y - b.y).hypot(a.x - b.x)).abs() < 1e-9);
+        }
+        let hexagonal = (0..100).map(|i| {
+            let (row, column) = (f64::from(i / 10), f64::from(i % 10));
+            site(0, row * 3f64.sqrt() / 2.0, column + 0.5 * (row % 2.0))
+        });
+        let graph = neighbour_graph(&Sites::new(hexagonal.collect()).unwrap(), None).unwrap();
+        assert!((graph.median_side().unwrap() - 1.0 / 3f64.sqrt()).abs() < 1e-9);
+        assert!(neighbour_graph(&sites, Some(&kinds[1..])).is_err());
+        assert!(neighbour_graph(&Sites::new(vec![site(0, 1.0, 1.0)]).unwrap(), None).unwrap().pairs().is_empty());
+        assert!(neighbour_graph(&Sites::default(), None).unwrap().pairs().is_empty());
     }
 
     #[test]

@@ -6,11 +6,11 @@ use parsimon_core::{Dataset, Normalise, Patches, Range, Scaling, Spectra};
 use crate::files::{self, Format};
 use crate::npy::{self, Stored, Values};
 use crate::npz::Arrays;
-use crate::scene::{array, check_name};
+use crate::scene::{self, array, check_name};
 use crate::{Error, Result, numpy, write_npz};
 
 /// Names a truth column cannot have.
-const RESERVED: [&str; 11] = [
+const RESERVED: [&str; 15] = [
     "images",
     "goals",
     "spectra",
@@ -22,12 +22,16 @@ const RESERVED: [&str; 11] = [
     "goals_high",
     "spectra_axis",
     "spectra_unit",
+    "sites",
+    "image",
+    "pixel_size",
+    "pixel_unit",
 ];
 
 /// Reads a DATA file.
 ///
 /// An NPZ holds `images` (N×H×W or N×H×W×C), `spectra` (N×L) or both, and may hold `goals` (as images: what should become of
-/// them), `labels` (N, −1 unknown), `targets` (N×K or N); every other 1-D array of N numbers becomes `truth`. A bare NPY of rank 3 or 4 is images, of
+/// them), `labels` (N, −1 unknown), `targets` (N×K or N), `sites` (N×2: y, x in pixels) and the `image` they are in; every other 1-D array of N numbers becomes `truth`. A bare NPY of rank 3 or 4 is images, of
 /// rank 2 spectra. All integer and float types are read.
 ///
 /// Images within \[0,1\] are taken as they are, unless `images_low` and `images_high` say what 0 and 1 stand for; so are goals.
@@ -89,6 +93,10 @@ fn from_arrays(path: &Path, arrays: &Arrays) -> Result<Dataset> {
             return Err(Error::data(path, parsimon_core::Error::NotFinite { what, count: odd.len(), first }));
         }
         data.targets = Some(targets);
+    }
+    data.sites = scene::positions(path, arrays)?;
+    if arrays.get("image").is_some() {
+        data.micrograph = Some(scene::micrograph(path, arrays)?);
     }
     let samples = data.samples().map_err(|e| Error::data(path, e))?;
     for (name, stored) in arrays.iter().filter(|(name, _)| !RESERVED.contains(name)) {
@@ -162,7 +170,7 @@ fn spectra(path: &Path, stored: &Stored, arrays: Option<&Arrays>) -> Result<Spec
     Spectra::new(values, energy).map_err(|e| Error::data(path, e))
 }
 
-/// Writes a DATA file as NPZ; [`read_dataset`] gives the same back, sites excepted.
+/// Writes a DATA file as NPZ; [`read_dataset`] gives the same back, of sites their positions alone.
 ///
 /// `images` (N×H×W if there is one channel) and `spectra` are float32, `labels` int64, `targets` float32, truth columns
 /// float64. Images are written in \[0,1\]; what 0 and 1 stand for follows in `images_low` and `images_high`, unless
@@ -205,6 +213,10 @@ pub fn write_dataset(path: &Path, data: &Dataset) -> Result<()> {
     if let Some(targets) = &data.targets {
         arrays.push(("targets", Values::F32(targets.view().into_dyn())));
     }
+    let positions = data.sites.as_ref().map(|sites| Array2::from(sites.positions()));
+    arrays.extend(positions.as_ref().map(|p| ("sites", Values::F64(p.view().into_dyn()))));
+    let micrograph = data.micrograph.as_ref().map(scene::Stored::of);
+    arrays.extend(micrograph.iter().flat_map(scene::Stored::arrays));
     arrays.extend(data.truth.iter().map(|(name, column)| (name.as_str(), Values::F64(column.view().into_dyn()))));
     write_npz(path, &arrays)
 }

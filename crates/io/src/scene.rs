@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use ndarray::{Array1, Array2, ArrayD, Ix1, Ix2};
-use parsimon_core::{Refinement, Scene, Site, Sites};
+use parsimon_core::{Image, Refinement, Scene, Site, Sites};
 
 use crate::npy::Values;
 use crate::npz::{self, Arrays};
@@ -28,25 +28,78 @@ pub fn write_scene(path: &Path, scene: &Scene) -> Result<()> {
     let positions = Array2::from(scene.sites.positions());
     let column = |get: fn(&Site) -> f64| scene.sites.iter().map(get).collect::<Array1<f64>>();
     let (intensity, width, quality) = (column(|s| s.intensity), column(|s| s.width), column(|s| s.quality));
-    let (y, x) = (scene.image.y(), scene.image.x());
-    let size = Array1::from(vec![y.scale, x.scale]);
-    let mut image = scene.image.values().to_owned();
-    if let Some(mask) = scene.image.mask() {
-        image.zip_mut_with(&mask, |v, &masked| *v = if masked { f64::NAN } else { *v });
-    }
+    let image = Stored::of(&scene.image);
     let mut arrays = vec![
-        ("image", Values::F64(image.view().into_dyn())),
         ("sites", Values::F64(positions.view().into_dyn())),
         ("sites_intensity", Values::F64(intensity.view().into_dyn())),
         ("sites_width", Values::F64(width.view().into_dyn())),
         ("sites_quality", Values::F64(quality.view().into_dyn())),
     ];
-    if y.is_calibrated() && y.unit == x.unit {
-        arrays.push(("pixel_size", Values::F64(size.view().into_dyn())));
-        arrays.push(("pixel_unit", Values::Text(&y.unit)));
-    }
+    arrays.extend(image.arrays());
     arrays.extend(scene.truth.iter().map(|(name, column)| (name.as_str(), Values::F64(column.view().into_dyn()))));
     write_npz(path, &arrays)
+}
+
+/// An image as a file has it.
+pub(crate) struct Stored {
+    values: Array2<f64>,
+    /// Pixel size (y, x) and its unit, of a calibrated image.
+    pixel: Option<(Array1<f64>, String)>,
+}
+
+impl Stored {
+    pub(crate) fn of(image: &Image) -> Self {
+        let mut values = image.values().to_owned();
+        if let Some(mask) = image.mask() {
+            values.zip_mut_with(&mask, |v, &masked| *v = if masked { f64::NAN } else { *v });
+        }
+        let (y, x) = (image.y(), image.x());
+        let calibrated = y.is_calibrated() && y.unit == x.unit;
+        Self { values, pixel: calibrated.then(|| (Array1::from(vec![y.scale, x.scale]), y.unit.clone())) }
+    }
+
+    /// `image`, and if it is calibrated `pixel_size` and `pixel_unit`.
+    pub(crate) fn arrays(&self) -> Vec<(&str, Values<'_>)> {
+        let mut arrays = vec![("image", Values::F64(self.values.view().into_dyn()))];
+        if let Some((size, unit)) = &self.pixel {
+            arrays.push(("pixel_size", Values::F64(size.view().into_dyn())));
+            arrays.push(("pixel_unit", Values::Text(unit)));
+        }
+        arrays
+    }
+}
+
+fn missing(path: &Path, arrays: &Arrays, name: &str) -> Error {
+    Error::content(path, arrays.describe(), format!("`{name}`"))
+}
+
+/// `image` with its pixel size.
+pub(crate) fn micrograph(path: &Path, arrays: &Arrays) -> Result<Image> {
+    let stored_as = arrays.get("image").map_or("", |a| a.type_name());
+    let image = array(path, arrays, "image")?.into_dimensionality::<Ix2>();
+    let image = image.map_err(|_| missing(path, arrays, "image of 2 dimensions"))?;
+    let [_, y, x] = numpy::pixel_axes(arrays);
+    assemble::image(path, image, [y, x], assemble::metadata(path, stored_as))
+}
+
+/// `sites`, if they are there, of which nothing else is known.
+pub(crate) fn positions(path: &Path, arrays: &Arrays) -> Result<Option<Sites>> {
+    if arrays.get("sites").is_none() {
+        return Ok(None);
+    }
+    let positions = array(path, arrays, "sites")?.into_dimensionality::<Ix2>().ok().filter(|p| p.ncols() == 2);
+    let positions = positions.ok_or_else(|| missing(path, arrays, "sites of shape [N, 2]"))?;
+    let site = |p: ndarray::ArrayView1<'_, f64>| Site {
+        frame: 0,
+        y: p[0],
+        x: p[1],
+        intensity: 0.0,
+        width: 0.0,
+        quality: 1.0,
+        refinement: Refinement::None,
+    };
+    let sites = Sites::new(positions.rows().into_iter().map(site).collect());
+    sites.map(Some).map_err(|e| Error::data(path, e))
 }
 
 /// Reads what [`write_scene`] wrote; `image` and `sites` must be there, the rest may lack.
@@ -55,35 +108,27 @@ pub fn write_scene(path: &Path, scene: &Scene) -> Result<()> {
 /// If the file is damaged, an array is missing or has the wrong shape.
 pub fn read_scene(path: &Path) -> Result<Scene> {
     let arrays = npz::read_stored(path)?;
-    let get = |name: &str| arrays.get(name).map(|_| array(path, &arrays, name)).transpose();
-    let missing = |name: &str| Error::content(path, arrays.describe(), format!("`{name}`"));
-    let image = get("image")?.ok_or_else(|| missing("image"))?;
-    let stored_as = arrays.get("image").map_or("", |a| a.type_name());
-    let image = image.into_dimensionality::<Ix2>().map_err(|_| missing("image of 2 dimensions"))?;
-    let [_, y, x] = numpy::pixel_axes(&arrays);
-    let image = assemble::image(path, image, [y, x], assemble::metadata(path, stored_as))?;
-    let positions = get("sites")?.ok_or_else(|| missing("sites"))?;
-    let positions = positions.into_dimensionality::<Ix2>().ok().filter(|p| p.ncols() == 2);
-    let positions = positions.ok_or_else(|| missing("sites of shape [N, 2]"))?;
-    let n = positions.nrows();
+    let image = micrograph(path, &arrays)?;
+    let positions = positions(path, &arrays)?.ok_or_else(|| missing(path, &arrays, "sites"))?;
+    let n = positions.len();
     let column = |name: &str| -> Result<Option<Array1<f64>>> {
-        let Some(values) = get(name)? else { return Ok(None) };
-        let values = values.into_dimensionality::<Ix1>().map_err(|_| missing(&format!("{name} of 1 dimension")))?;
+        if arrays.get(name).is_none() {
+            return Ok(None);
+        }
+        let values = array(path, &arrays, name)?.into_dimensionality::<Ix1>();
+        let values = values.map_err(|_| missing(path, &arrays, &format!("{name} of 1 dimension")))?;
         check_length(path, name, values.len(), n)?;
         Ok(Some(values))
     };
     let (intensity, width, quality) = (column("sites_intensity")?, column("sites_width")?, column("sites_quality")?);
     let at = |values: &Option<Array1<f64>>, i: usize, default: f64| values.as_ref().map_or(default, |v| v[i]);
-    let site = |i: usize| Site {
-        frame: 0,
-        y: positions[[i, 0]],
-        x: positions[[i, 1]],
-        intensity: at(&intensity, i, 0.0),
-        width: at(&width, i, 0.0),
-        quality: at(&quality, i, 1.0),
-        refinement: Refinement::None,
+    let site = |(i, site): (usize, &Site)| Site {
+        intensity: at(&intensity, i, site.intensity),
+        width: at(&width, i, site.width),
+        quality: at(&quality, i, site.quality),
+        ..*site
     };
-    let sites = Sites::new((0..n).map(site).collect()).map_err(|e| Error::data(path, e))?;
+    let sites = Sites::new(positions.iter().enumerate().map(site).collect()).map_err(|e| Error::data(path, e))?;
     let mut truth = BTreeMap::new();
     for (name, _) in arrays.iter().filter(|(name, _)| !RESERVED.contains(name)) {
         if let Some(values) = column(name)? {

@@ -2,7 +2,7 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use ndarray::{Array1, ArrayView1, ArrayView2, Axis};
-use parsimon_core::Patches;
+use parsimon_core::{NeighbourGraph, Patches};
 use parsimon_nets::{Compute, Data};
 use rand::SeedableRng;
 use rand::seq::index::sample;
@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::alignment::{Alignment, LANDMARKS};
 use crate::model::NetResult;
+use crate::physics::Neighbours;
 use crate::views::Views;
 use crate::{Condition, Error, Ivae, Params, Result};
 
@@ -20,8 +21,9 @@ pub struct Examples<'a> {
     goals: Option<&'a Patches>,
     pub(crate) labels: Option<ArrayView1<'a, i64>>,
     pub(crate) factors: Option<ArrayView2<'a, f32>>,
-    /// Rows that are turned against each other before training, and the seed that chooses landmarks among them.
-    pub(crate) aligned: Range<usize>,
+    pub(crate) neighbours: Option<Neighbours>,
+    /// Rows trained on, which are turned against each other beforehand, and the seed that chooses landmarks among them.
+    pub(crate) trained: Range<usize>,
     pub(crate) seed: u64,
     /// How far each of them is turned, in views, once it is known.
     turns: OnceLock<Vec<f32>>,
@@ -29,7 +31,16 @@ pub struct Examples<'a> {
 
 impl<'a> From<&'a Patches> for Examples<'a> {
     fn from(patches: &'a Patches) -> Self {
-        Self { patches, goals: None, labels: None, factors: None, aligned: 0..0, seed: 0, turns: OnceLock::new() }
+        Self {
+            patches,
+            goals: None,
+            labels: None,
+            factors: None,
+            neighbours: None,
+            trained: 0..0,
+            seed: 0,
+            turns: OnceLock::new(),
+        }
     }
 }
 
@@ -93,13 +104,26 @@ impl<'a> Examples<'a> {
         Self { goals: Some(goals), ..self }
     }
 
+    /// The same, of sites that are neighbours as this graph says.
+    pub fn beside(self, graph: &NeighbourGraph) -> Self {
+        Self { neighbours: Some(Neighbours::new(graph)), ..self }
+    }
+
     /// The patches.
     pub fn patches(&self) -> &'a Patches {
         self.patches
     }
 
     /// Fails unless a model can be trained on them.
-    pub(crate) fn check_goals(&self, params: &Params) -> Result<()> {
+    pub(crate) fn check_known(&self, params: &Params, terms: bool) -> Result<()> {
+        if self.neighbours.is_none() && (terms || params.boundary.is_some()) {
+            let (what, accepted) = ("neighbours of the sites", "a graph of them, because terms of physics speak of them");
+            return Err(Error::Parameter { what, value: "missing".into(), accepted });
+        }
+        if let Some(found) = self.neighbours.as_ref().map(Neighbours::sites).filter(|n| *n != self.patches.len()) {
+            let what = "graph of neighbours".to_owned();
+            return Err(parsimon_core::Error::Length { what, found, expected: self.patches.len() }.into());
+        }
         match (params.goal_channels, self.goals) {
             (Some(_), None) => Err(Error::Parameter {
                 what: "goals",
@@ -149,7 +173,7 @@ impl<'a> Examples<'a> {
         views: &Views,
         rows: &[usize],
     ) -> NetResult<Option<Vec<f32>>> {
-        if rows.iter().any(|row| !self.aligned.contains(row)) {
+        if rows.iter().any(|row| !self.trained.contains(row)) {
             return Ok(None);
         }
         let all = match self.turns.get() {
@@ -159,16 +183,16 @@ impl<'a> Examples<'a> {
                 self.turns.get_or_init(|| found)
             }
         };
-        Ok(rows.iter().map(|row| all.get(row - self.aligned.start).copied()).collect())
+        Ok(rows.iter().map(|row| all.get(row - self.trained.start).copied()).collect())
     }
 
     fn align<D: Compute>(&self, model: &Ivae<D>, views: &Views) -> NetResult<Vec<f32>> {
-        let count = self.aligned.len();
+        let count = self.trained.len();
         let landmarks = sample(&mut ChaCha8Rng::seed_from_u64(self.seed), count, count.min(LANDMARKS));
-        let landmarks: Vec<usize> = landmarks.into_iter().map(|i| self.aligned.start + i).collect();
+        let landmarks: Vec<usize> = landmarks.into_iter().map(|i| self.trained.start + i).collect();
         let log_prior = model.params().log_prior_of_turns();
         let alignment = Alignment::new(views, &log_prior, &gather(self.patches, &landmarks)?)?;
-        let rows: Vec<usize> = self.aligned.clone().collect();
+        let rows: Vec<usize> = self.trained.clone().collect();
         let blocks = rows.chunks(LANDMARKS).map(|rows| alignment.turns(&gather(self.patches, rows)?));
         Ok(blocks.collect::<NetResult<Vec<_>>>()?.concat())
     }

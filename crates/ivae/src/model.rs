@@ -16,6 +16,7 @@ use crate::encoder::Encoder;
 use crate::examples::{Batch, Examples};
 use crate::pixels::{draw_pixels, pick, share_of};
 use crate::turning::ALIGNED;
+use crate::physics::{self, Term};
 use crate::{Noise, Params, Result};
 
 pub(crate) type NetResult<T> = std::result::Result<T, parsimon_nets::Error>;
@@ -34,6 +35,8 @@ pub struct Ivae<D: Compute> {
     pub(crate) decoder: Decoder<D>,
     /// ln σ of the Gaussian likelihood, (1, channels).
     noise: Matrix<D>,
+    /// What it is trained towards beside the ELBO.
+    pub(crate) terms: Vec<Term<D>>,
 }
 
 #[derive(Debug, Clone)]
@@ -83,7 +86,15 @@ impl<D: Compute> Ivae<D> {
         };
         let noise = matrix(device, vec![sd; channels], 1, channels)?;
         let (params, device) = (params.clone(), device.clone());
-        Ok(Self { params, device, encoder, decoder, noise })
+        let terms = physics::terms(&params);
+        Ok(Self { params, device, encoder, decoder, noise, terms })
+    }
+
+    /// The same with further terms of physics.
+    #[must_use]
+    pub fn with_physics(mut self, terms: &[Term<D>]) -> Self {
+        self.terms.extend_from_slice(terms);
+        self
     }
 
     /// Its parameters.
@@ -196,7 +207,7 @@ impl<D: Compute> Ivae<D> {
     pub(crate) fn terms(&self, reconstruction: f32, kl: f32) -> Terms {
         // With a capacity the weight of the divergence is that of a constraint, which the loss shown leaves out.
         let beta = if self.params.capacity.is_some() { 1.0 } else { self.params.beta };
-        Terms { loss: reconstruction + beta * kl, reconstruction, kl }
+        Terms { loss: reconstruction + beta * kl, reconstruction, kl, physics: 0.0 }
     }
 
     /// Mean and standard deviation (rows·latents each) of the latents: rad, half-widths, ln scale, content.
@@ -300,7 +311,11 @@ impl<D: Compute> Model<D> for Ivae<D> {
         {
             batch.turns = data.turns(self, &encoder.views, rows)?;
         }
-        self.negative_elbo(&batch, step, noise)
+        let (loss, terms) = self.negative_elbo(&batch, step, noise)?;
+        match self.physics(data, rows, step, noise)? {
+            Some((more, physics)) => Ok((loss.try_add(more).map_err(failed)?, Terms { physics, ..terms })),
+            None => Ok((loss, terms)),
+        }
     }
 
     fn evaluate(&self, data: &Examples<'_>, rows: &[usize], noise: &mut ChaCha8Rng) -> parsimon_train::Result<Terms> {

@@ -4,7 +4,7 @@ use parsimon_nets::{Activation, POSE};
 use parsimon_objective::Weight;
 use serde::{Deserialize, Serialize};
 
-use crate::{Condition, Error, Invariances, Noise, Result};
+use crate::{BoundaryCost, Condition, Error, Invariances, Noise, Result};
 
 /// Parameters of an invariant VAE.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,6 +53,9 @@ pub struct Params {
     /// What encoder and decoder are told of each sample; default nothing.
     #[serde(default)]
     pub condition: Condition,
+    /// What it costs that latents of neighbouring sites differ; default nothing. Needs [`Examples::beside`](crate::Examples::beside).
+    #[serde(default)]
+    pub boundary: Option<BoundaryCost>,
 }
 
 /// How the encoder finds the pose.
@@ -112,6 +115,7 @@ impl Params {
             deterministic: false,
             goal_channels: None,
             condition: Condition::default(),
+            boundary: None,
         }
     }
 
@@ -169,6 +173,9 @@ impl Params {
             return bad("capacity", capacity.to_string(), "finite numbers from 0");
         }
         self.condition.check()?;
+        if let Some(boundary) = &self.boundary {
+            boundary.check(&self.columns())?;
+        }
         let angle = match self.inference {
             Inference::Views(_) if self.prior.angle == f32::INFINITY => 1.0,
             _ => self.prior.angle,
@@ -282,6 +289,9 @@ mod tests {
         let base = Params::new((8, 8, 1));
         base.check().unwrap();
         let prior = |angle| Prior { angle, ..Prior::default() };
+        let cost = |weight, latent: &str, rise| {
+            Some(BoundaryCost { latents: vec![latent.into()], rise, ..BoundaryCost::new(weight) })
+        };
         for (params, word) in [
             (Params { size: (8, 1, 1), ..base.clone() }, "patch size"),
             (Params { size: (1, 8, 1), ..base.clone() }, "invariances"),
@@ -297,6 +307,11 @@ mod tests {
             (Params { warm_up: f64::NAN, ..base.clone() }, "warm-up"),
             (Params { capacity: Some(-1.0), ..base.clone() }, "capacity"),
             (Params { capacity: Some(f32::INFINITY), ..base.clone() }, "capacity"),
+            (Params { boundary: cost(0.0, "z1", (0.0, 1.0)), ..base.clone() }, "weight of boundaries"),
+            (Params { boundary: cost(f32::NAN, "z1", (0.0, 1.0)), ..base.clone() }, "weight of boundaries"),
+            (Params { boundary: cost(1.0, "z3", (0.0, 1.0)), ..base.clone() }, "latent whose boundaries cost"),
+            (Params { boundary: cost(1.0, "z1", (0.5, 0.2)), ..base.clone() }, "rise of the cost"),
+            (Params { boundary: cost(1.0, "z1", (0.5, f64::NAN)), ..base.clone() }, "rise of the cost"),
             (Params { prior: prior(0.0), ..base.clone() }, "prior of the angle"),
             (Params { prior: prior(f32::INFINITY), ..base.clone() }, "prior of the angle"),
             (Params { prior: Prior { shift: -1.0, ..prior(1.0) }, ..base.clone() }, "prior of the shift"),

@@ -6,7 +6,7 @@ use parsimon_nets::Compute;
 use parsimon_train::{Fitted, Options, Progress, State, fit};
 use rand_chacha::ChaCha8Rng;
 
-use crate::{Error, Examples, Ivae, Params, Result};
+use crate::{Error, Examples, Ivae, Params, Result, Term};
 
 /// Trains a model on patches, or on [`Examples`] with what it is conditioned on.
 ///
@@ -21,17 +21,34 @@ pub fn train<'a, D: Compute>(
     resume: Option<State<Ivae<D>>>,
     observe: impl FnMut(&Progress<'_, Ivae<D>>) -> ControlFlow<()>,
 ) -> Result<Fitted<Ivae<D>>> {
+    train_with(device, params, &[], data, options, resume, observe)
+}
+
+/// As [`train`], with further terms of physics, such as one's own.
+///
+/// # Errors
+/// As [`train`], and if there are terms, but no neighbours for them to speak of.
+pub fn train_with<'a, D: Compute>(
+    device: &D,
+    params: &Params,
+    terms: &[Term<D>],
+    data: impl Into<Examples<'a>>,
+    options: &Options,
+    resume: Option<State<Ivae<D>>>,
+    observe: impl FnMut(&Progress<'_, Ivae<D>>) -> ControlFlow<()>,
+) -> Result<Fitted<Ivae<D>>> {
     params.check()?;
     let mut data = data.into();
     data.check(params)?;
-    data.check_goals(params)?;
+    data.check_known(params, !terms.is_empty())?;
     let rows = data.patches.len();
-    (data.aligned, data.seed) = (options.check(rows)?.train, options.seed);
+    (data.trained, data.seed) = (options.check(rows)?.train, options.seed);
     let make = |rng: &mut ChaCha8Rng| match Ivae::new(device, params, rng) {
-        Ok(model) => Ok(model),
+        Ok(model) => Ok(model.with_physics(terms)),
         Err(Error::Nets(e)) => Err(e.into()),
         Err(e) => Err(parsimon_nets::Error::Device(e.to_string()).into()),
     };
+    let resume = resume.map(|state| State { model: state.model.with_physics(terms), ..state });
     Ok(fit(make, &data, rows, options, resume, observe)?)
 }
 

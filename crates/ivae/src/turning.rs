@@ -216,7 +216,7 @@ impl<D: Compute> Ivae<D> {
     }
 
     /// Placed latents as they are in a view → as they are in the patch.
-    fn turned<T: Tape<f32, D>>(&self, placed: Rows<D, T>, turns: &[f32]) -> NetResult<Rows<D, T>> {
+    pub(crate) fn turned<T: Tape<f32, D>>(&self, placed: Rows<D, T>, turns: &[f32]) -> NetResult<Rows<D, T>> {
         let (rows, columns) = (turns.len(), self.params().decoder_inputs());
         let table = |f: &dyn Fn(f32, usize) -> f32| -> NetResult<Matrix<D>> {
             let values = turns.iter().flat_map(|t| (0..columns).map(|c| f(*t, c))).collect();

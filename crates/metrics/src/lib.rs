@@ -12,6 +12,6 @@ pub use angles::{AngleScore, ClassAngle, circular_correlation};
 pub use detection::{DetectionScores, SiteMatch, away_from_edges, detection_scores, labels_of_matches, match_sites};
 pub use error::{Error, Result};
 pub use neighbours::{NearestNeighbours, accuracy_within, held_out_accuracy, nearest_neighbour_accuracy};
-pub use partitions::adjusted_rand_index;
+pub use partitions::{adjusted_rand_index, boundary_length};
 pub use reconstruction::{reconstruction_error, reconstruction_errors};
 pub use regression::held_out_regression;

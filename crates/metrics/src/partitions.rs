@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use ndarray::ArrayView1;
+use parsimon_core::NeighbourGraph;
 
 use crate::error::same_shape;
 use crate::{Error, Result};
@@ -43,6 +44,20 @@ pub fn adjusted_rand_index(truth: ArrayView1<'_, i64>, found: ArrayView1<'_, i64
     Ok((together - expected) / (0.5 * (a + b) - expected))
 }
 
+/// Length of the boundaries between classes of neighbouring sites, in pixels: Σ of the sides of pairs whose classes differ.
+/// Pairs with a site of unknown class (−1) are left out.
+///
+/// # Shapes
+/// `class`: one per site of the graph.
+///
+/// # Errors
+/// If the lengths differ.
+pub fn boundary_length(graph: &NeighbourGraph, class: ArrayView1<'_, i64>) -> Result<f64> {
+    same_shape("classes of the sites", class.shape(), &[graph.sites()])?;
+    let apart = |p: &&parsimon_core::Pair| class[p.a] != class[p.b] && class[p.a] != -1 && class[p.b] != -1;
+    Ok(graph.pairs().iter().filter(apart).map(|p| p.side).sum())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,6 +66,17 @@ mod tests {
 
     fn ari(truth: &[i64], found: &[i64]) -> f64 {
         adjusted_rand_index(arr1(truth).view(), arr1(found).view()).unwrap()
+    }
+
+    #[test]
+    fn a_wall_is_as_long_as_the_sides_it_runs_along() {
+        let pair = |a, b, side| parsimon_core::Pair { a, b, side };
+        let graph = NeighbourGraph::new(vec![0; 4], vec![pair(0, 1, 2.0), pair(1, 2, 3.0), pair(2, 3, 5.0)]).unwrap();
+        let length = |class: &[i64]| boundary_length(&graph, arr1(class).view());
+        assert_eq!(length(&[0, 0, 1, 1]).unwrap(), 3.0);
+        assert_eq!(length(&[0, 1, 0, 1]).unwrap(), 10.0);
+        assert_eq!(length(&[0, 0, -1, 1]).unwrap(), 0.0);
+        assert!(length(&[0, 1]).is_err());
     }
 
     #[test]

@@ -1,5 +1,9 @@
 #![doc = include_str!("../README.md")]
 
+mod physics;
+
+pub use physics::{Boundary, Energy, Neighbouring, Physics, Schedule, Traced};
+
 use dfdx::prelude::{Axis, SumTo};
 use dfdx::tensor::{Tape, Tensor};
 use dfdx::tensor_ops::{TryAdd, TryMul, TrySub};

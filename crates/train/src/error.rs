@@ -31,19 +31,23 @@ pub enum Error {
         /// Rows of a batch.
         batch: usize,
     },
-    /// The loss became NaN or infinite.
+    /// A part of the loss became NaN or infinite.
     #[error(
-        "the loss is {loss} in epoch {epoch} (reconstruction {reconstruction}, KL {kl}): lower the learning rate (now {learning_rate}), or look at the scaling of the data"
+        "the {term} is {value} in epoch {epoch}, batch {batch} of {batches} (whose first row is {first}): lower the learning rate (now {learning_rate}), or look at the scaling of the data"
     )]
     NotFinite {
-        /// The loss.
-        loss: f32,
+        /// Which part.
+        term: &'static str,
+        /// Its value.
+        value: f32,
         /// Epoch, from 1.
         epoch: usize,
-        /// Its first part.
-        reconstruction: f32,
-        /// Its second part.
-        kl: f32,
+        /// Batch of the epoch, from 1.
+        batch: usize,
+        /// Batches of an epoch.
+        batches: usize,
+        /// First row of the batch, from 0.
+        first: usize,
         /// η.
         learning_rate: f32,
     },

@@ -124,7 +124,7 @@ pub fn evaluate<D: Compute, M: Model<D>>(model: &M, data: &M::Data<'_>, rows: &[
         }
     }
     let mean = |sum: f64| (sum / (rows.len() * draws) as f64) as f32;
-    Ok(Terms { loss: mean(loss), reconstruction: mean(reconstruction), kl: mean(kl) })
+    Ok(Terms { loss: mean(loss), reconstruction: mean(reconstruction), kl: mean(kl), physics: 0.0 })
 }
 
 /// Trains a model. `make` builds one with weights from the generator it is given; `observe` hears of every epoch and may
@@ -244,13 +244,14 @@ fn epoch<D: Compute, M: Model<D>>(
     let mut order: Vec<usize> = split.train.clone().collect();
     order.shuffle(&mut rng(options.seed, state.start, Stream::Order, number));
     let mut noise = rng(options.seed, state.start, Stream::Noise, number);
-    let mut sum = [0.0f64; 3];
-    for rows in order.chunks(options.batch) {
+    let mut sum = [0.0f64; 4];
+    for (batch, rows) in order.chunks(options.batch).enumerate() {
         let (loss, terms) = state.model.loss(data, rows, options.step(number), &mut noise)?;
-        if !terms.loss.is_finite() {
-            let Terms { loss, reconstruction, kl } = terms;
+        if let Some((term, value)) = terms.not_finite() {
+            let (batch, batches) = (batch + 1, order.len().div_ceil(options.batch));
+            let first = rows.first().copied().unwrap_or_default();
             let learning_rate = state.adam.learning_rate;
-            return Err(Error::NotFinite { loss, epoch: number, reconstruction, kl, learning_rate });
+            return Err(Error::NotFinite { term, value, epoch: number, batch, batches, first, learning_rate });
         }
         state.adam.step(&mut state.model, loss.backward())?;
         if let Some(average) = &mut state.average {
@@ -258,12 +259,12 @@ fn epoch<D: Compute, M: Model<D>>(
             let steps = state.adam.steps as f32;
             approach(average, &state.model, 1.0 - options.average.min(steps / (9.0 + steps)));
         }
-        let parts = [terms.loss, terms.reconstruction, terms.kl];
+        let parts = [terms.loss, terms.reconstruction, terms.kl, terms.physics];
         sum.iter_mut().zip(parts).for_each(|(s, p)| *s += rows.len() as f64 * f64::from(p));
     }
     let seconds = spent + begin.elapsed().as_secs_f64();
     let mean = |i: usize| (sum[i] / order.len() as f64) as f32;
-    let train = Terms { loss: mean(0), reconstruction: mean(1), kl: mean(2) };
+    let train = Terms { loss: mean(0), reconstruction: mean(1), kl: mean(2), physics: mean(3) };
     let held_out: Vec<usize> = split.test.clone().collect();
     let test = if held_out.is_empty() { None } else { Some(evaluate(state.shown(), data, &held_out, options.seed)?) };
     state.history.push(Epoch { epoch: number, seconds, train, test });
