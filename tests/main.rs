@@ -5,6 +5,7 @@ mod conformance;
 mod denoising;
 mod gradients;
 mod objects;
+mod physics;
 mod pipeline;
 mod poses;
 mod tidy;

@@ -5,6 +5,7 @@ use dfdx::tensor::Cpu;
 use parsimon_ivae::{Examples, Ivae};
 use parsimon_report::figures::{self, Colour};
 use parsimon_report::{Animation, Figure};
+use parsimon_train::Progress;
 
 use crate::args::AnimateArgs;
 use crate::output::Output;
@@ -16,22 +17,48 @@ const MILLISECONDS: u16 = 300;
 pub fn run(args: &AnimateArgs) -> Result<()> {
     let out = Output::new(&args.train.out)?;
     let labels = parsimon_io::read_dataset(&args.train.data)?.labels.map(|l| l.to_vec());
-    let mut seen = Vec::new();
-    let _interrupted = train::watched(&args.train, &mut |progress, data| {
+    let mut recorder = Recorder::new(args.every);
+    let _interrupted = train::watched(&args.train, &mut |progress, data| recorder.see(progress, data))?;
+    recorder.write(labels.as_deref(), &out)
+}
+
+/// What a training looked like on its way.
+pub struct Recorder {
+    /// Epochs between two frames.
+    every: usize,
+    seen: Vec<Seen>,
+}
+
+impl Recorder {
+    pub fn new(every: usize) -> Self {
+        Self { every: every.max(1), seen: Vec::new() }
+    }
+
+    /// Whether nothing was seen.
+    pub fn is_empty(&self) -> bool {
+        self.seen.is_empty()
+    }
+
+    /// Looks at the model, if it is time.
+    pub fn see(&mut self, progress: &Progress<'_, Ivae<Cpu>>, data: &Examples<'_>) -> Result<()> {
         let epoch = progress.state.history.len();
-        if epoch == 1 || epoch.is_multiple_of(args.every.max(1)) {
-            seen.push(Seen::of(progress.state.shown(), data, epoch)?);
+        if epoch == 1 || epoch.is_multiple_of(self.every) {
+            self.seen.push(Seen::of(progress.state.shown(), data, epoch)?);
         }
         Ok(())
-    })?;
-    // One range for all frames, or the axes would jump.
-    let limits = [range(seen.iter().flat_map(|s| &s.x)), range(seen.iter().flat_map(|s| &s.y))];
-    let frames = seen.into_iter().map(|s| s.frame(labels.as_deref(), limits)).collect::<Result<Vec<_>>>()?;
-    let animation = Animation::new(&frames, MILLISECONDS)?;
-    out.write("training.gif", &animation.gif()?)?;
-    out.write("training.png", &animation.apng()?)?;
-    println!("wrote {} and {}", out.path("training.gif").display(), out.path("training.png").display());
-    Ok(())
+    }
+
+    /// Writes training.gif and training.png (APNG).
+    pub fn write(self, labels: Option<&[i64]>, out: &Output) -> Result<()> {
+        // One range for all frames, or the axes would jump.
+        let limits = [range(self.seen.iter().flat_map(|s| &s.x)), range(self.seen.iter().flat_map(|s| &s.y))];
+        let frames = self.seen.into_iter().map(|s| s.frame(labels, limits)).collect::<Result<Vec<_>>>()?;
+        let animation = Animation::new(&frames, MILLISECONDS)?;
+        out.write("training.gif", &animation.gif()?)?;
+        out.write("training.png", &animation.apng()?)?;
+        println!("wrote {} and {}", out.path("training.gif").display(), out.path("training.png").display());
+        Ok(())
+    }
 }
 
 /// A little more than all values cover.

@@ -317,7 +317,7 @@ pub struct AnimateArgs {
 /// Options of `experiment`.
 #[derive(Debug, Args)]
 pub struct ExperimentArgs {
-    /// cards, digits or shift, or a file like those in xtask/experiments
+    /// animate, cards, digits, shift or walls, or a file like those in xtask/experiments
     pub name: String,
     /// Trainings of each model [default: as the experiment says]
     #[arg(long)]

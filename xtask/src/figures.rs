@@ -125,7 +125,7 @@ fn mapped(analysis: &Analysis, name: &str) -> Result<(Array1<f32>, String, Colou
 }
 
 /// Subtracts from each value the median of its class.
-fn from_median(values: &mut Array1<f32>, class: &[i64]) {
+pub fn from_median(values: &mut Array1<f32>, class: &[i64]) {
     let mut of_class: BTreeMap<i64, Vec<f32>> = BTreeMap::new();
     values.iter().zip(class).for_each(|(v, c)| of_class.entry(*c).or_default().push(*v));
     let middle = |mut v: Vec<f32>| {

@@ -15,7 +15,6 @@ mod figures;
 mod output;
 mod quality;
 mod report;
-mod scores;
 mod train;
 mod training_args;
 

@@ -301,9 +301,13 @@ pub fn watched(args: &TrainArgs, watch: Watch<'_>) -> Result<bool> {
     let told = |what| args.condition.contains(&what);
     let lacks =
         |what: &str| format!("{}: --condition {what} needs `{what}`, which the file lacks", args.data.display());
-    let labels = if told(ConditionArg::Labels) { Some(dataset.labels.as_ref().with_context(|| lacks("labels"))?) } else { None };
-    let factors =
-        if told(ConditionArg::Targets) { Some(dataset.targets.as_ref().with_context(|| lacks("targets"))?) } else { None };
+    let labels =
+        if told(ConditionArg::Labels) { Some(dataset.labels.as_ref().with_context(|| lacks("labels"))?) } else { None };
+    let factors = if told(ConditionArg::Targets) {
+        Some(dataset.targets.as_ref().with_context(|| lacks("targets"))?)
+    } else {
+        None
+    };
     let (labels, factors) = (labels.map(|l| l.view()), factors.map(|f| f.view()));
     let options = options(&training, data.len(), 60, 100, 1);
     let rows = options.check(data.len())?.train;

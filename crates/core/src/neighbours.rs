@@ -67,7 +67,8 @@ mod tests {
 
     #[test]
     fn pairs_that_are_none_are_rejected() {
-        let graph = |a, b, side| NeighbourGraph::new(vec![0; 3], vec![Pair { a: 0, b: 1, side: 1.0 }, Pair { a, b, side }]);
+        let graph =
+            |a, b, side| NeighbourGraph::new(vec![0; 3], vec![Pair { a: 0, b: 1, side: 1.0 }, Pair { a, b, side }]);
         assert_eq!(graph(1, 2, 2.0).unwrap().median_side(), Some(2.0));
         for (a, b, side) in [(1, 1, 1.0), (0, 3, 1.0), (0, 2, -1.0), (0, 2, f64::NAN)] {
             assert!(graph(a, b, side).unwrap_err().to_string().contains("pair 1"), "{a} {b} {side}");

@@ -117,7 +117,8 @@ impl<'a> Examples<'a> {
     /// Fails unless a model can be trained on them.
     pub(crate) fn check_known(&self, params: &Params, terms: bool) -> Result<()> {
         if self.neighbours.is_none() && (terms || params.boundary.is_some()) {
-            let (what, accepted) = ("neighbours of the sites", "a graph of them, because terms of physics speak of them");
+            let (what, accepted) =
+                ("neighbours of the sites", "a graph of them, because terms of physics speak of them");
             return Err(Error::Parameter { what, value: "missing".into(), accepted });
         }
         if let Some(found) = self.neighbours.as_ref().map(Neighbours::sites).filter(|n| *n != self.patches.len()) {

@@ -14,9 +14,9 @@ use rand_distr::StandardNormal;
 
 use crate::encoder::Encoder;
 use crate::examples::{Batch, Examples};
+use crate::physics::{self, Term};
 use crate::pixels::{draw_pixels, pick, share_of};
 use crate::turning::ALIGNED;
-use crate::physics::{self, Term};
 use crate::{Noise, Params, Result};
 
 pub(crate) type NetResult<T> = std::result::Result<T, parsimon_nets::Error>;

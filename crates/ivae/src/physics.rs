@@ -195,14 +195,18 @@ impl<D: Compute> Ivae<D> {
                     let at = |k: &usize| odds[*k] + log_prior[*k];
                     b * views + (0..views).max_by(|i, j| at(i).total_cmp(&at(j))).unwrap_or(0)
                 };
-                let odds = values(&seen.odds.retaped::<dfdx::tensor::NoneTape>());
+                // The way back of what all views share goes with the odds.
+                let (odds, tape) = seen.odds.split_tape();
+                let odds = values(&odds);
                 let chosen: Vec<usize> = odds.chunks_exact(views).enumerate().map(likeliest).collect();
                 let turns: Vec<f32> = chosen.iter().map(|i| encoder.views.angles[i % views]).collect();
                 let index = self.device().try_tensor_from_vec(chosen, (turns.len(),)).map_err(failed)?;
                 let pose = seen.pose.mean.try_gather(index).map_err(failed)?;
                 let pose = self.turned(self.place(pose, 0)?, &turns)?;
                 let first = self.params().columns().len() - self.params().latent;
-                pose.try_add(self.place(seen.content.mean, first)?).map_err(failed)?
+                let placed = pose.try_add(self.place(seen.content.mean, first)?).map_err(failed)?;
+                let (placed, ours) = placed.split_tape();
+                placed.put_tape(ours.merge(tape))
             }
         };
         let places = self.params().places();
@@ -219,8 +223,75 @@ impl<D: Compute> Ivae<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use parsimon_core::Pair;
+    use dfdx::tensor::Cpu;
+    use dfdx::tensor_ops::Backward;
+    use parsimon_core::{Pair, Patches, Scaling};
+    use parsimon_nets::{Parameters, weights};
+    use parsimon_train::Model;
     use rand::SeedableRng;
+
+    use crate::Inference;
+
+    const SITES: usize = 12;
+
+    /// What a term adds to the loss has the gradient of its value, by way of every kind of encoder.
+    #[test]
+    fn the_gradient_reaches_every_encoder() {
+        let mut rng = ChaCha8Rng::seed_from_u64(2);
+        let images = ndarray::Array4::from_shape_simple_fn((SITES, 9, 9, 1), || rng.gen_range(0.0..1.0));
+        let patches = Patches::new(images, Scaling::unit(1)).unwrap();
+        let pairs = (1..SITES).map(|b| Pair { a: b - 1, b, side: 1.0 }).collect();
+        let graph = NeighbourGraph::new((0..SITES as i64).map(|i| i % 2).collect(), pairs).unwrap();
+        let mut data = Examples::from(&patches).beside(&graph);
+        data.trained = 0..SITES;
+        let rows: Vec<usize> = (0..SITES).collect();
+        let base = Params { hidden: vec![8, 6], ..Params::new((9, 9, 1)) };
+        let plain = Params { invariances: "none".parse().unwrap(), ..base.clone() };
+        let names = ["angle", "dx", "z1", "z2"].map(str::to_owned).to_vec();
+        for (params, latents) in [
+            (Params { convolutions: vec![3], ..plain.clone() }, Vec::new()),
+            (plain, Vec::new()),
+            (base.clone(), names.clone()),
+            (Params { inference: Inference::Views(4), ..base }, names),
+        ] {
+            let cost = BoundaryCost { latents, rise: (0.0, 0.0), ..BoundaryCost::new(20.0) };
+            let with = Params { boundary: Some(cost), ..params.clone() };
+            let make = |params: &Params| Ivae::new(&Cpu::default(), params, &mut ChaCha8Rng::seed_from_u64(7)).unwrap();
+            let of =
+                |model: &Ivae<Cpu>| model.loss(&data, &rows, Step::EXACT, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
+            let gradient = |model: &Ivae<Cpu>| {
+                let mut gradients = of(model).0.backward();
+                let mut found = weights::collect(model);
+                model.visit("", &mut |name, parameter| {
+                    gradients.get_or_alloc_mut(parameter).unwrap();
+                    found.get_mut(&name).unwrap().1 = gradients.get(parameter).as_vec();
+                });
+                found
+            };
+            let model = make(&with);
+            let (all, without) = (gradient(&model), gradient(&make(&params)));
+            let mut reached = 0.0;
+            for (name, (_, values)) in &all {
+                let slope: Vec<f32> = values.iter().zip(&without[name].1).map(|(a, b)| a - b).collect();
+                let norm = slope.iter().map(|v| v * v).sum::<f32>().sqrt();
+                if norm < 1e-3 {
+                    continue;
+                }
+                let moved = |step: f32| {
+                    let mut arrays = weights::collect(&model);
+                    let to = &mut arrays.get_mut(name).unwrap().1;
+                    to.iter_mut().zip(&slope).for_each(|(w, d)| *w += step * d / norm);
+                    let mut moved = model.clone();
+                    weights::restore(&mut moved, &arrays).unwrap();
+                    of(&moved).1.physics
+                };
+                let found = (moved(2e-3) - moved(-2e-3)) / 4e-3;
+                assert!((found - norm).abs() < 0.05 * norm + 0.02, "{params:?}, {name}: {found} {norm}");
+                reached += if name.starts_with("encoder0") { norm } else { 0.0 };
+            }
+            assert!(reached > 0.01, "{params:?}");
+        }
+    }
 
     #[test]
     fn draws_stand_for_all_pairs_of_what_is_trained_on() {

@@ -1,8 +1,10 @@
 #![doc = include_str!("../README.md")]
 
 mod physics;
+mod prior;
 
 pub use physics::{Boundary, Energy, Neighbouring, Physics, Schedule, Traced};
+pub use prior::{Circle, Mixture, Normal, Prior};
 
 use dfdx::prelude::{Axis, SumTo};
 use dfdx::tensor::{Tape, Tensor};

@@ -183,7 +183,8 @@ mod tests {
         let wide = |x: &[f64]| -> Vec<[f64; 3]> { x.chunks(2).map(|r| [r[0].cos(), r[0].sin(), r[1]]).collect() };
         let (here, there) = (wide(here), wide(there));
         let variance = |kind: i64, c: usize| {
-            let of = |rows: &[[f64; 3]]| (0..SITES).filter(|i| KINDS[*i] == kind).map(|i| rows[i][c]).collect::<Vec<f64>>();
+            let of =
+                |rows: &[[f64; 3]]| (0..SITES).filter(|i| KINDS[*i] == kind).map(|i| rows[i][c]).collect::<Vec<f64>>();
             let all = [of(&here), of(&there)].concat();
             let mean = all.iter().sum::<f64>() / all.len() as f64;
             all.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / all.len() as f64 + f64::from(LEAST_VARIANCE)

@@ -1,13 +1,17 @@
 //! What latents tell of what is known of the data, on rows held out.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use ndarray::{Array1, ArrayView1, Axis};
+use ndarray::{Array1, ArrayView1, ArrayView2, Axis};
 use parsimon_baselines::GaussianMixture;
 use parsimon_core::{Dataset, Embedding};
+use parsimon_detect::neighbour_graph;
 use parsimon_ivae::{Config, load_config};
-use parsimon_metrics::{adjusted_rand_index, circular_correlation, held_out_accuracy, held_out_regression};
+use parsimon_metrics::{
+    adjusted_rand_index, boundary_length, circular_correlation, held_out_accuracy, held_out_regression,
+};
 
 /// Neighbours that vote or are averaged.
 const NEIGHBOURS: usize = 15;
@@ -68,6 +72,15 @@ pub fn scores(latents: &Embedding, known: &Dataset, run: &Path, symmetry: impl F
     }
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     for (name, values) in known.truth.iter().filter(|(_, values)| values.iter().all(|v| v.is_finite())) {
+        if let Some(truth) = classes_of(known, name) {
+            let pose = content.ncols() < latents.columns().len();
+            let all = latents.features();
+            for (points, with) in [(Some(&content), ""), (pose.then_some(&all), " with pose")] {
+                let Some(points) = points else { continue };
+                found.extend(of_classes(points.view(), known, (name, &truth), with, (&train, &test))?);
+            }
+            continue;
+        }
         let pick = |rows: &[usize]| -> Array1<f64> { rows.iter().map(|row| values[*row]).collect() };
         match (name.as_str(), latents.get(name)) {
             ("angle", Some(angle)) => {
@@ -107,6 +120,69 @@ pub fn scores(latents: &Embedding, known: &Dataset, run: &Path, symmetry: impl F
         }
     }
     Ok(Scores(found))
+}
+
+/// Known numbers that are few and whole: classes beside the labels.
+pub fn classes_of(known: &Dataset, name: &str) -> Option<Array1<i64>> {
+    let values = known.truth.get(name)?;
+    let class = |v: &f64| (v.fract() == 0.0 && v.abs() < 1e6).then_some(*v as i64);
+    let classes: Array1<i64> = values.iter().map(class).collect::<Option<_>>()?;
+    let count = distinct(classes.iter().copied());
+    (2..=CLASSES.min(10)).contains(&count).then_some(classes)
+}
+
+fn distinct(classes: impl Iterator<Item = i64>) -> usize {
+    classes.collect::<BTreeSet<i64>>().len()
+}
+
+/// Classes that mixtures find in the latents of each kind of sample (`labels`), of as many components as there are true
+/// classes of that kind among the rows trained on, where they are fitted; none where they cannot be.
+pub fn found_classes(
+    points: ArrayView2<'_, f32>,
+    known: &Dataset,
+    truth: &Array1<i64>,
+    train: std::ops::Range<usize>,
+) -> Option<Array1<i64>> {
+    let kinds = known.labels.clone().unwrap_or_else(|| Array1::zeros(truth.len()));
+    let mut found = Array1::from_elem(truth.len(), -1);
+    for kind in kinds.iter().copied().collect::<BTreeSet<i64>>() {
+        let rows: Vec<usize> = (0..truth.len()).filter(|i| kinds[*i] == kind).collect();
+        let fitted: Vec<usize> = rows.iter().copied().filter(|i| train.contains(i)).collect();
+        let count = distinct(fitted.iter().map(|i| truth[*i]));
+        let of = |rows: &[usize]| points.select(Axis(0), rows).mapv(f64::from);
+        let model = GaussianMixture::new(count).fit(of(&fitted).view()).ok()?;
+        let classes = model.classes(of(&rows).view()).ok()?;
+        rows.iter().zip(classes).for_each(|(row, class)| found[*row] = class);
+    }
+    Some(found)
+}
+
+/// How well classes are found, on average over the kinds of held-out samples; of samples from an image, also the length of
+/// their boundaries in units of the true one, over all rows.
+fn of_classes(
+    points: ArrayView2<'_, f32>,
+    known: &Dataset,
+    (name, truth): (&str, &Array1<i64>),
+    with: &str,
+    (train, test): (&[usize], &[usize]),
+) -> Result<Vec<(String, f64)>> {
+    let trained = train.first().map_or(0..0, |first| *first..first + train.len());
+    let Some(classes) = found_classes(points, known, truth, trained) else { return Ok(Vec::new()) };
+    let kind = |i: usize| known.labels.as_ref().map_or(0, |l| l[i]);
+    let mut each = Vec::new();
+    for of in test.iter().map(|i| kind(*i)).collect::<BTreeSet<i64>>() {
+        let rows: Vec<usize> = test.iter().copied().filter(|i| kind(*i) == of).collect();
+        let pick = |classes: &Array1<i64>| classes.select(Axis(0), &rows);
+        each.push(adjusted_rand_index(pick(truth).view(), pick(&classes).view())?);
+    }
+    let mut scores = vec![(format!("ARI of {name}{with}"), each.iter().sum::<f64>() / each.len() as f64)];
+    if let Some(sites) = &known.sites {
+        let graph = neighbour_graph(sites, known.labels.as_ref().and_then(|l| l.as_slice()))?;
+        let [found, true_] = [&classes, truth].map(|c| boundary_length(&graph, c.view()));
+        let (found, true_) = (found?, true_?);
+        scores.extend((true_ > 0.0).then(|| (format!("boundary of {name}{with}, true = 1"), found / true_)));
+    }
+    Ok(scores)
 }
 
 /// −ELBO of held-out rows, if there are any, and seconds at the end of a training; the least −ELBO if the best model is kept.

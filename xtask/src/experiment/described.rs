@@ -1,0 +1,169 @@
+//! What an experiment is, as a file says.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Parser;
+use parsimon_core::Dataset;
+use serde::Deserialize;
+
+use crate::args::Cli;
+
+/// The studies that come with parsimon.
+const KNOWN: [(&str, &str); 5] = [
+    ("animate", include_str!("../../experiments/animate.toml")),
+    ("cards", include_str!("../../experiments/cards.toml")),
+    ("digits", include_str!("../../experiments/digits.toml")),
+    ("shift", include_str!("../../experiments/shift.toml")),
+    ("walls", include_str!("../../experiments/walls.toml")),
+];
+
+/// What a file describes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Experiment {
+    pub title: String,
+    /// Trainings of each model.
+    pub seeds: u64,
+    /// Names of classes 0, 1, ….
+    #[serde(default)]
+    pub classes: Vec<String>,
+    /// Order of the rotational symmetry of a class that has one.
+    #[serde(default)]
+    pub symmetry: BTreeMap<String, u32>,
+    /// What the points of the figure are coloured by: class, a latent, or a number known of the data.
+    pub colour: Vec<String>,
+    /// What is drawn on the micrograph, of data that have one: latents, and known classes as the content tells them.
+    #[serde(default)]
+    pub maps: Vec<String>,
+    /// Scores drawn against a number of the models.
+    pub sweep: Option<Sweep>,
+    /// Whether the first training of each model is shown as it goes.
+    #[serde(default)]
+    pub animate: bool,
+    pub data: Vec<Data>,
+    pub models: Vec<Model>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    pub name: String,
+    /// Words for `dataset`, but for seed and file; or
+    pub make: Option<String>,
+    /// a file, looked for where --data says, else here, in the folder that `PARSIMON_DATA` names, or in ../shared/data.
+    pub file: Option<PathBuf>,
+    /// How its images are turned.
+    pub turn: Option<Turn>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Turn {
+    /// Largest turn in degrees.
+    pub rotation: f64,
+    /// Largest shift in half-widths.
+    pub shift: f64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sweep {
+    /// What the number is.
+    pub label: String,
+    /// Names of the scores.
+    pub scores: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    pub name: String,
+    /// Words for `train`, but for data, seed and run directory.
+    pub train: String,
+    /// Where it stands in the sweep.
+    pub sweep: Option<f64>,
+    /// Whether its latents are drawn.
+    #[serde(default = "yes")]
+    pub draw: bool,
+}
+
+impl Model {
+    /// The command that trains it.
+    pub fn words<'w>(&'w self, data: &'w str, seed: &'w str, out: &'w str) -> Vec<&'w str> {
+        let mut given = self.train.split_whitespace();
+        let kind = given.next();
+        let begin = ["cargo xtask", "train"].into_iter().chain(kind).chain([data]);
+        begin.chain(given).chain(["--seed", seed, "--out", out]).collect()
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A study by its name, or one of the user's own in a file.
+pub fn described(name: &str) -> Result<Experiment> {
+    let known = KNOWN.iter().find(|(known, _)| *known == name).map(|(_, text)| (*text).to_owned());
+    let text = match known {
+        Some(text) => text,
+        None if name.ends_with(".toml") => std::fs::read_to_string(name).with_context(|| name.to_owned())?,
+        None => {
+            let names: Vec<&str> = KNOWN.iter().map(|(name, _)| *name).collect();
+            bail!("no experiment `{name}`; there are {}, or a file FILE.toml", names.join(", "))
+        }
+    };
+    let experiment: Experiment = toml::from_str(&text).map_err(|e| anyhow::anyhow!("{name}: {}", e.message()))?;
+    experiment.check().with_context(|| name.to_owned())?;
+    Ok(experiment)
+}
+
+impl Experiment {
+    fn check(&self) -> Result<()> {
+        let stems = |names: Vec<&str>| -> Result<()> {
+            ensure!(!names.is_empty(), "no data or no models");
+            for (i, name) in names.iter().enumerate() {
+                ensure!(!stem(name).is_empty(), "`{name}` is no name: it has neither letter nor digit");
+                let same = names[..i].iter().find(|other| stem(other) == stem(name));
+                ensure!(same.is_none(), "`{name}` and `{}` would have one directory", same.unwrap_or(name));
+            }
+            Ok(())
+        };
+        stems(self.data.iter().map(|d| d.name.as_str()).collect())?;
+        stems(self.models.iter().map(|m| m.name.as_str()).collect())?;
+        for model in &self.models {
+            let words = model.words("data.npz", "0", "run");
+            if let Err(error) = Cli::try_parse_from(words) {
+                let text = error.to_string();
+                bail!("model `{}`: {}", model.name, text.lines().next().unwrap_or_default());
+            }
+        }
+        for (class, order) in &self.symmetry {
+            let sound = class.parse::<i64>().is_ok() && *order > 0;
+            ensure!(sound, "symmetry {class} = {order}, accepted are a class and an order from 1");
+        }
+        Ok(())
+    }
+
+    /// Order of the rotational symmetry of a class.
+    pub fn order(&self, class: i64) -> u32 {
+        self.symmetry.get(&class.to_string()).copied().unwrap_or(1)
+    }
+
+    pub fn check_colours(&self, known: &Dataset) -> Result<()> {
+        let is_latent = |name: &str| ["angle", "dx", "dy", "scale"].contains(&name) || name.starts_with('z');
+        for colour in &self.colour {
+            let there =
+                known.truth.contains_key(colour) || is_latent(colour) || (colour == "class" && known.labels.is_some());
+            ensure!(there, "colour `{colour}` is neither a latent nor known of the data");
+        }
+        Ok(())
+    }
+}
+
+/// A name as part of a path.
+pub fn stem(name: &str) -> String {
+    let words: Vec<&str> = name.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).collect();
+    words.join("_").to_lowercase()
+}

@@ -1,0 +1,168 @@
+//! Studies: several models on several data sets, from several seeds, scored against what is known of the data.
+
+mod described;
+mod figures;
+mod scores;
+mod tables;
+
+use std::fmt::Write;
+use std::hash::{DefaultHasher, Hasher};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Parser;
+use parsimon_core::Dataset;
+use parsimon_datasets::{TurnedParams, turned};
+use parsimon_report::figures::grid;
+
+use self::described::{Data, Model, Turn, described, stem};
+use self::scores::{Scores, scores};
+use crate::animate::Recorder;
+use crate::args::{Cli, Command, ExperimentArgs};
+use crate::output::Output;
+use crate::{dataset, train};
+
+/// One training and what it came to.
+struct Trained<'a> {
+    data: &'a str,
+    model: &'a str,
+    seed: u64,
+    scores: Scores,
+}
+
+pub fn run(args: &ExperimentArgs) -> Result<()> {
+    let experiment = described(&args.name)?;
+    let out = Output::new(&args.out)?;
+    let seeds = args.seeds.unwrap_or(experiment.seeds);
+    ensure!(seeds > 0, "--seeds is 0, accepted are whole numbers from 1");
+    let files = experiment.data.iter().any(|d| d.file.is_some());
+    ensure!(args.data.is_none() || files, "--data: this experiment makes its data and reads no file");
+    let (mut done, mut panels, mut maps) = (Vec::new(), Vec::new(), Vec::new());
+    for data in &experiment.data {
+        let path = out.path(&format!("data/{}.npz", stem(&data.name)));
+        let known = prepare(data, args.data.as_deref(), &path)?;
+        experiment.check_colours(&known)?;
+        maps.extend(figures::true_maps(&experiment, &known)?);
+        let mut row = Vec::new();
+        for model in &experiment.models {
+            for seed in 0..seeds {
+                let run = out.sub(&format!("runs/{}/{}/{seed}", stem(&data.name), stem(&model.name)));
+                println!("{}, {}, seed {seed}", data.name, model.name);
+                let mut recorder = (experiment.animate && seed == 0).then(|| Recorder::new(EVERY));
+                fit(model, &path, &run, seed, args.epochs, recorder.as_mut())?;
+                if let Some(recorder) = recorder.filter(|r| !r.is_empty()) {
+                    recorder.write(known.labels.as_ref().and_then(|l| l.as_slice()), &run)?;
+                }
+                let latents = parsimon_io::read_latents(&run.path("latents.npz"))?;
+                let found = scores(&latents, &known, run.folder(), |class| experiment.order(class))?;
+                println!("  {}", found.line());
+                if seed == 0 && model.draw {
+                    let title = format!("{}, {}", data.name, model.name);
+                    row.extend(figures::latents(&experiment, &latents, &known, &title)?);
+                    maps.extend(figures::maps(&experiment, &latents, &known, run.folder(), &model.name)?);
+                }
+                done.push(Trained { data: &data.name, model: &model.name, seed, scores: found });
+            }
+        }
+        panels.push(row);
+    }
+    out.write("table.csv", tables::table(&done).as_bytes())?;
+    out.write("summary.md", tables::summary(&experiment, &done)?.as_bytes())?;
+    if panels.iter().any(|row| !row.is_empty()) {
+        let figure = grid(&panels, "latents", &experiment.title, "Content latents of the first seed.")?;
+        out.write("latents.png", &figure.png()?)?;
+    }
+    if !maps.is_empty() {
+        let caption =
+            "Of the first seed, less the median of each kind of site; classes that a mixture finds in the content.";
+        out.write("maps.png", &grid(&maps, "maps", &experiment.title, caption)?.png()?)?;
+    }
+    for figure in figures::sweeps(&experiment, &done)? {
+        out.write(&format!("{}.png", figure.name), &figure.png()?)?;
+    }
+    println!("{}", std::fs::read_to_string(out.path("summary.md"))?);
+    println!("wrote {}", out.folder().display());
+    Ok(())
+}
+
+/// Makes or finds data, and writes them for the trainings.
+fn prepare(data: &Data, given: Option<&Path>, path: &Path) -> Result<Dataset> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot create", folder.display()))?;
+    }
+    match (&data.make, &data.file) {
+        (Some(words), None) => {
+            let out = path.to_string_lossy();
+            let words = ["cargo xtask", "dataset"].into_iter().chain(words.split_whitespace()).chain(["--out", &*out]);
+            let Command::Dataset(args) = Cli::try_parse_from(words)?.command else { bail!("`dataset` makes no data") };
+            dataset::run(&args)?;
+        }
+        (None, Some(file)) => {
+            let known = parsimon_io::read_dataset(&found(file, given)?)?;
+            parsimon_io::write_dataset(path, &known)?;
+        }
+        _ => bail!("data `{}` need either `make` or `file`", data.name),
+    }
+    if let Some(Turn { rotation, shift }) = data.turn {
+        let params = TurnedParams { rotation: rotation.to_radians(), shift, seed: 0 };
+        let known = turned(&parsimon_io::read_dataset(path)?, &params).with_context(|| data.name.clone())?;
+        parsimon_io::write_dataset(path, &known)?;
+    }
+    Ok(parsimon_io::read_dataset(path)?)
+}
+
+/// Where a file is.
+fn found(file: &Path, given: Option<&Path>) -> Result<PathBuf> {
+    if let Some(given) = given {
+        return Ok(given.to_owned());
+    }
+    let folder = std::env::var_os("PARSIMON_DATA").map_or_else(|| PathBuf::from("../shared/data"), PathBuf::from);
+    let places = [file.to_owned(), folder.join(file)];
+    let found = places.iter().find(|p| p.exists()).cloned();
+    found.with_context(|| format!("{}: not here nor in {}; give --data FILE", file.display(), folder.display()))
+}
+
+/// Trains, unless the run directory holds the end of the same training.
+fn fit(
+    model: &Model,
+    data: &Path,
+    run: &Output,
+    seed: u64,
+    epochs: Option<usize>,
+    recorder: Option<&mut Recorder>,
+) -> Result<()> {
+    let (data, out, seed) = (data.to_string_lossy(), run.folder().to_string_lossy(), seed.to_string());
+    let words = model.words(&data, &seed, &out);
+    let mut command = words.join(" ");
+    let Command::Train(mut args) = Cli::try_parse_from(words).with_context(|| model.name.clone())?.command else {
+        bail!("`{}` is no training", model.train)
+    };
+    if let Some(epochs) = epochs {
+        args.training.epochs = Some(epochs);
+        let _ = write!(command, " --epochs {epochs}");
+    }
+    // Data of the same name may be others.
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&std::fs::read(&args.data)?);
+    let _ = write!(command, "\ndata {:016x}\n", hasher.finish());
+    let done = run.path(DONE);
+    if std::fs::read_to_string(&done).is_ok_and(|done| done == command) {
+        println!("  there already");
+        return Ok(());
+    }
+    if done.exists() {
+        std::fs::remove_file(&done)?;
+    }
+    let interrupted = match recorder {
+        Some(recorder) => train::watched(&args, &mut |progress, data| recorder.see(progress, data))?,
+        None => train::watched(&args, &mut |_, _| Ok(()))?,
+    };
+    ensure!(!interrupted, "stopped by Ctrl-C; the same command goes on with what is not there yet");
+    run.write(DONE, command.as_bytes())
+}
+
+/// Epochs between two frames of an animation.
+const EVERY: usize = 2;
+
+/// The command of a finished training and what its data were.
+const DONE: &str = "command.txt";

@@ -1,0 +1,57 @@
+//! What an experiment came to, in tables.
+
+use std::fmt::Write;
+
+use anyhow::Result;
+
+use super::Trained;
+use super::described::Experiment;
+use super::scores::Scores;
+
+/// A line for each training, a column for each score that any of them has.
+pub fn table(done: &[Trained<'_>]) -> String {
+    let names = score_names(done);
+    let mut csv = format!("data,model,seed,{}\n", names.join(","));
+    for Trained { data, model, seed, scores } in done {
+        let values = names.iter().map(|name| scores.get(name).map_or(String::new(), |v| format!("{v:.5}")));
+        let _ = writeln!(csv, "\"{data}\",\"{model}\",{seed},{}", values.collect::<Vec<_>>().join(","));
+    }
+    csv
+}
+
+fn score_names(done: &[Trained<'_>]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for (name, _) in done.iter().flat_map(|d| d.scores.iter()) {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    names
+}
+
+/// Means over the seeds, with their standard deviation.
+pub fn summary(experiment: &Experiment, done: &[Trained<'_>]) -> Result<String> {
+    let names = score_names(done);
+    let mut text = format!("# {}\n\nHeld-out rows; mean ± standard deviation over the seeds.\n\n", experiment.title);
+    writeln!(text, "| data | model | {} |\n|---|---|{}", names.join(" | "), "---|".repeat(names.len()))?;
+    for data in &experiment.data {
+        for model in &experiment.models {
+            let of: Vec<&Scores> =
+                done.iter().filter(|d| d.data == data.name && d.model == model.name).map(|d| &d.scores).collect();
+            let cell = |name: &String| {
+                let values: Vec<f64> = of.iter().filter_map(|s| s.get(name)).collect();
+                let n = values.len() as f64;
+                let mean = values.iter().sum::<f64>() / n;
+                let sd = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0)).sqrt();
+                match values.len() {
+                    0 => "–".to_owned(),
+                    1 => format!("{mean:.3}"),
+                    _ => format!("{mean:.3} ± {sd:.3}"),
+                }
+            };
+            let cells: Vec<String> = names.iter().map(cell).collect();
+            writeln!(text, "| {} | {} | {} |", data.name, model.name, cells.join(" | "))?;
+        }
+    }
+    Ok(text)
+}
