@@ -37,6 +37,15 @@ fn settings() -> Vec<Params> {
     all.push(turning.clone());
     all.push(Params { invariances: "r,t,s".parse().unwrap(), ..turning.clone() });
     let square = Prior { symmetry: 4, ..free };
+    let clustered = Prior { components: 3, ..free };
+    all.push(Params { prior: clustered, ..turning.clone() });
+    all.push(Params { prior: clustered, ..base.clone() });
+    all.push(Params {
+        prior: Prior { components: 4, ..Prior::default() },
+        invariances: "t".parse().unwrap(),
+        ..base.clone()
+    });
+    all.push(Params { prior: Prior { symmetry: 4, angle: 0.2, ..free }, ..base.clone() });
     all.push(Params { size: (10, 10, 2), inference: Inference::Views(4), prior: square, ..turning });
     all.push(Params { skip: true, activation: Activation::Gelu, ..base.clone() });
     all.push(Params { convolutions: vec![6, 8, 8], ..base.clone() });

@@ -148,12 +148,19 @@ fn parameters(analysis: &Analysis) -> Vec<(String, String)> {
         ("capacity", capacity.map_or("none".into(), |c| format!("{c} nats"))),
         (
             "prior widths",
-            format!("angle {} rad, shift {} half-widths, ln scale {}", prior.angle, prior.shift, prior.scale),
+            format!(
+                "angle {} rad, shift {} half-widths, ln scale {}; content of {} Gaussian{}",
+                prior.angle,
+                prior.shift,
+                prior.scale,
+                prior.components,
+                if prior.components == 1 { "" } else { "s" }
+            ),
         ),
         (
             "pose",
             match inference {
-                Inference::Plain => "read off the patch".into(),
+                Inference::Plain => format!("read off the patch, symmetry {}", prior.symmetry),
                 Inference::Views(count) => format!("from {count} views, symmetry {}", prior.symmetry),
             },
         ),

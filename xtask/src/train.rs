@@ -53,6 +53,7 @@ pub fn params(
         symmetry: args.symmetry,
         shift: args.prior_shift.unwrap_or(base.shift),
         scale: args.prior_scale.unwrap_or(base.scale),
+        components: args.prior_components,
     };
     let noise = match args.likelihood {
         Some(LikelihoodArg::Counts) => Noise::Poisson(counts(decoded)?),

@@ -45,7 +45,7 @@ pub struct TrainingArgs {
     /// Number of views
     #[arg(long, default_value_t = 16)]
     pub views: usize,
-    /// Turns by so many equal parts of a full one leave every object as it was, such as 4 for square lattices; with views
+    /// Turns by so many equal parts of a full one leave every object as it was, such as 4 for square lattices
     #[arg(long, default_value_t = 1)]
     pub symmetry: usize,
     /// Prior width of the angle, in rad, or uniform [default: in train uniform with views, else 1; in analyze 0.1, because
@@ -71,6 +71,9 @@ pub struct TrainingArgs {
     /// Shares of the epochs between which that cost rises from nothing
     #[arg(long, value_parser = rise, default_value = "0.2,0.5", value_name = "FROM,UNTIL")]
     pub boundary_rise: (f64, f64),
+    /// Gaussians of which the prior of the content is made, learned with the model; 1: N(0,1)
+    #[arg(long, default_value_t = 1)]
+    pub prior_components: usize,
     /// Passes over the training rows
     #[arg(long)]
     pub epochs: Option<usize>,

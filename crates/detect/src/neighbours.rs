@@ -56,8 +56,8 @@ const SHELL: f64 = 1.25;
 
 /// Neighbours of each site in its frame, of its own kind if kinds are given: those in the first shell.
 ///
-/// A pair's common side is d·tan(π/k), with d their distance and k the median number of neighbours: that of two cells of a
-/// regular lattice.
+/// A pair's common side is d·tan(π/k), with d their distance and k the upper quartile of the numbers of neighbours: that of two
+/// cells of a regular lattice.
 ///
 /// # Shapes
 /// `kinds`: one per site.
@@ -81,8 +81,11 @@ pub fn neighbour_graph(sites: &Sites, kinds: Option<&[i64]>) -> parsimon_core::R
         let nearest = (0..rows.len()).map(|k| near.nearest(k)).filter(|d| d.is_finite()).collect();
         let Some(spacing) = median(nearest) else { continue };
         let shells: Vec<Vec<(usize, f64)>> = (0..rows.len()).map(|k| near.within(k, SHELL * spacing)).collect();
-        let coordination = median(shells.iter().map(|s| s.len() as f64).collect()).unwrap_or(4.0);
-        let side = (std::f64::consts::PI / coordination.max(3.0)).tan();
+        let mut numbers: Vec<usize> = shells.iter().map(Vec::len).collect();
+        numbers.sort_unstable();
+        // Those at the border have fewer.
+        let coordination = numbers.get(3 * numbers.len() / 4).copied().unwrap_or(0).max(3);
+        let side = (std::f64::consts::PI / coordination as f64).tan();
         for (k, shell) in shells.iter().enumerate() {
             let after = shell.iter().filter(|(other, _)| *other > k);
             pairs.extend(after.map(|&(other, d)| Pair { a: rows[k], b: rows[other], side: d * side }));

@@ -6,7 +6,7 @@ use parsimon_nets::{
     Activation, Compute, Data, Dense, Matrix, Parameters, Precision, Rows, Scored, SpatialDecoder, Target, dense_score,
     matrix,
 };
-use parsimon_objective::negative_elbo;
+use parsimon_objective::{Mixture, Normal, Posterior, Prior, negative_elbo, some};
 use parsimon_train::{Loss, Model, Step, Terms};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -35,6 +35,8 @@ pub struct Ivae<D: Compute> {
     pub(crate) decoder: Decoder<D>,
     /// ln σ of the Gaussian likelihood, (1, channels).
     noise: Matrix<D>,
+    /// Prior of the content, unless that is N(0,1).
+    mixture: Option<Mixture<D>>,
     /// What it is trained towards beside the ELBO.
     pub(crate) terms: Vec<Term<D>>,
 }
@@ -87,7 +89,9 @@ impl<D: Compute> Ivae<D> {
         let noise = matrix(device, vec![sd; channels], 1, channels)?;
         let (params, device) = (params.clone(), device.clone());
         let terms = physics::terms(&params);
-        Ok(Self { params, device, encoder, decoder, noise, terms })
+        let components = params.prior.components;
+        let mixture = if components > 1 { Some(Mixture::new(&device, params.latent, components, rng)?) } else { None };
+        Ok(Self { params, device, encoder, decoder, noise, mixture, terms })
     }
 
     /// The same with further terms of physics.
@@ -196,12 +200,54 @@ impl<D: Compute> Ivae<D> {
             let loss = scored.total.try_mul(-1.0 / rows as f32).map_err(failed)?;
             return Ok((loss, self.terms(-mean(&scored.rows), 0.0)));
         }
-        let divergence = posterior.divergence()?;
-        let u = posterior.sample(self.normal(rows, self.params.columns().len(), noise)?)?;
+        let draw = self.normal(rows, self.params.columns().len(), noise)?;
+        let divergence = self.divergence(&posterior, &draw)?;
+        let u = posterior.sample(draw)?;
         let placed = self.tell(self.place(u, 0)?, batch)?;
         let scored = self.score_share(placed, batch.goal(), step, noise)?;
         let terms = self.terms(-mean(&scored.rows), mean(&divergence.rows));
         Ok((negative_elbo(scored.total, divergence.total, self.params.weight(step.done), rows)?, terms))
+    }
+
+    /// KL(q‖p) of all latents, (rows, latents) as `draw`.
+    fn divergence<T: Tape<f32, D>>(&self, q: &Posterior<D, T>, draw: &Matrix<D>) -> NetResult<Scored<D, T>> {
+        let circle = self.params.circle();
+        if circle.is_none() && self.mixture.is_none() {
+            return Normal.divergence(q, draw);
+        }
+        let all = self.params.columns().len();
+        let (first, content) = (usize::from(circle.is_some()), all - self.params.latent);
+        let mut sum = match circle {
+            Some(circle) => Some(circle.divergence(&q.some(all, 0..1)?, &some(draw, all, 0..1)?)?),
+            None => None,
+        };
+        let mut add = |more: Scored<D, T>| -> NetResult<()> {
+            sum = Some(match sum.take() {
+                Some(Scored { total, rows }) => Scored {
+                    total: total.try_add(more.total).map_err(failed)?,
+                    rows: rows.iter().zip(&more.rows).map(|(a, b)| a + b).collect(),
+                },
+                None => more,
+            });
+            Ok(())
+        };
+        if first < content {
+            add(Normal.divergence(&q.some(all, first..content)?, draw)?)?;
+        }
+        add(self.divergence_of_content(&q.some(all, content..all)?, &some(draw, all, content..all)?)?)?;
+        sum.ok_or_else(|| failed("no latents"))
+    }
+
+    /// KL(q‖p) of the content.
+    pub(crate) fn divergence_of_content<T: Tape<f32, D>>(
+        &self,
+        q: &Posterior<D, T>,
+        draw: &Matrix<D>,
+    ) -> NetResult<Scored<D, T>> {
+        match &self.mixture {
+            Some(mixture) => mixture.divergence(q, draw),
+            None => Normal.divergence(q, draw),
+        }
     }
 
     pub(crate) fn terms(&self, reconstruction: f32, kl: f32) -> Terms {
@@ -279,6 +325,9 @@ impl<D: Compute> Parameters<D> for Ivae<D> {
         if self.params.noise == Noise::GaussianLearned {
             f(format!("{prefix}noise"), &self.noise);
         }
+        if let Some(mixture) = &self.mixture {
+            mixture.visit(&format!("{prefix}prior_"), f);
+        }
     }
 
     fn visit_mut(&mut self, prefix: &str, f: &mut dyn FnMut(String, &mut Matrix<D>)) {
@@ -291,6 +340,9 @@ impl<D: Compute> Parameters<D> for Ivae<D> {
         }
         if self.params.noise == Noise::GaussianLearned {
             f(format!("{prefix}noise"), &mut self.noise);
+        }
+        if let Some(mixture) = &mut self.mixture {
+            mixture.visit_mut(&format!("{prefix}prior_"), f);
         }
     }
 }

@@ -1,7 +1,7 @@
 use std::f32::consts::{PI, SQRT_2};
 
 use parsimon_nets::{Activation, POSE};
-use parsimon_objective::Weight;
+use parsimon_objective::{Circle, Weight};
 use serde::{Deserialize, Serialize};
 
 use crate::{BoundaryCost, Condition, Error, Invariances, Noise, Result};
@@ -70,19 +70,23 @@ pub enum Inference {
     Views(usize),
 }
 
-/// Standard deviations of the priors of the pose latents, whose means are those of an object at rest.
+/// Priors of the latents: standard deviations of those of the pose, whose means are those of an object at rest, and the form
+/// of that of the content.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Prior {
-    /// Of the angle, in rad; above 0, default 1. Infinite, which [`Inference::Views`] alone knows: every angle is as likely.
+    /// Of the angle, in rad; above 0, default 1. Infinite: every angle is as likely.
     pub angle: f32,
     /// Turns by so many equal parts of a full one leave every object as it was, so that angles need be known within one
-    /// part only; 1 to 12, default 1. More than 1 needs [`Inference::Views`].
+    /// part only; 1 to 12, default 1.
     #[serde(default = "one")]
     pub symmetry: usize,
     /// Of either shift, in half-widths of the patch; above 0, default 0.1.
     pub shift: f32,
     /// Of ln scale; above 0, default 0.1.
     pub scale: f32,
+    /// Gaussians of which the prior of the content is made; 1 to 100, default 1, which is N(0,1). More are learned with the model.
+    #[serde(default = "one")]
+    pub components: usize,
 }
 
 fn one() -> usize {
@@ -91,7 +95,7 @@ fn one() -> usize {
 
 impl Default for Prior {
     fn default() -> Self {
-        Self { angle: 1.0, symmetry: 1, shift: 0.1, scale: 0.1 }
+        Self { angle: 1.0, symmetry: 1, shift: 0.1, scale: 0.1, components: 1 }
     }
 }
 
@@ -160,8 +164,15 @@ impl Params {
             if !self.invariances.rotation || !self.convolutions.is_empty() {
                 return bad("views", count.to_string(), "models with rotation and without convolutions");
             }
-        } else if self.prior.symmetry != 1 {
-            return bad("symmetry", self.prior.symmetry.to_string(), "1 without views");
+        }
+        if self.prior.symmetry != 1 && !self.invariances.rotation {
+            return bad("symmetry", self.prior.symmetry.to_string(), "1 without rotation");
+        }
+        if !(1..=100).contains(&self.prior.components) {
+            return bad("components of the prior", self.prior.components.to_string(), "1 to 100");
+        }
+        if self.prior.components > 1 && self.deterministic {
+            return bad("components of the prior", self.prior.components.to_string(), "1 for an autoencoder");
         }
         if !(1..=12).contains(&self.prior.symmetry) {
             return bad("symmetry", self.prior.symmetry.to_string(), "1 to 12");
@@ -176,10 +187,7 @@ impl Params {
         if let Some(boundary) = &self.boundary {
             boundary.check(&self.columns())?;
         }
-        let angle = match self.inference {
-            Inference::Views(_) if self.prior.angle == f32::INFINITY => 1.0,
-            _ => self.prior.angle,
-        };
+        let angle = if self.prior.angle == f32::INFINITY { 1.0 } else { self.prior.angle };
         let mut positive = vec![
             ("beta", self.beta),
             ("prior of the angle", angle),
@@ -239,6 +247,13 @@ impl Params {
         }
     }
 
+    /// The prior of the angle, where the encoder reads it off the patch and it is not a normal distribution.
+    pub(crate) fn circle(&self) -> Option<Circle> {
+        let Prior { angle: width, symmetry: fold, .. } = self.prior;
+        let plain = self.invariances.rotation && self.views().is_none();
+        (plain && (width == f32::INFINITY || fold > 1)).then_some(Circle { width, fold })
+    }
+
     /// ln of the prior probability of each view: that of its angle by a normal distribution of the prior's width, wrapped
     /// around the circle.
     pub(crate) fn log_prior_of_views(&self) -> Vec<f32> {
@@ -264,9 +279,13 @@ impl Params {
 
     /// Where each latent goes among the decoder's inputs (γ, Δx, Δy, ln scale, z…, or z… alone), and its prior width.
     pub(crate) fn places(&self) -> Vec<(usize, f32)> {
-        let Prior { angle, shift, scale, symmetry } = self.prior;
-        // Within a view: half the step to the next, so that together they make an even density.
-        let angle = self.views().map_or(angle, |count| PI / (count * symmetry) as f32);
+        let Prior { angle, shift, scale, symmetry, .. } = self.prior;
+        let angle = match self.views() {
+            // Within a view: half the step to the next, so that together they make an even density.
+            Some(count) => PI / (count * symmetry) as f32,
+            None if self.circle().is_some() => 1.0,
+            None => angle,
+        };
         let place = |name: String| match name.as_str() {
             "angle" => (0, angle),
             "dx" => (1, shift),
@@ -313,13 +332,26 @@ mod tests {
             (Params { boundary: cost(1.0, "z1", (0.5, 0.2)), ..base.clone() }, "rise of the cost"),
             (Params { boundary: cost(1.0, "z1", (0.5, f64::NAN)), ..base.clone() }, "rise of the cost"),
             (Params { prior: prior(0.0), ..base.clone() }, "prior of the angle"),
-            (Params { prior: prior(f32::INFINITY), ..base.clone() }, "prior of the angle"),
+            (Params { prior: prior(f32::NEG_INFINITY), ..base.clone() }, "prior of the angle"),
+            (Params { prior: Prior { components: 0, ..prior(1.0) }, ..base.clone() }, "components of the prior"),
+            (
+                Params { prior: Prior { components: 2, ..prior(1.0) }, deterministic: true, ..base.clone() },
+                "components of the prior",
+            ),
             (Params { prior: Prior { shift: -1.0, ..prior(1.0) }, ..base.clone() }, "prior of the shift"),
             (Params { prior: Prior { scale: f32::NAN, ..prior(1.0) }, ..base.clone() }, "prior of the scale"),
             (Params { inference: Inference::Views(1), ..base.clone() }, "views"),
             (Params { inference: Inference::Views(8), convolutions: vec![4], ..base.clone() }, "views"),
             (Params { inference: Inference::Views(8), invariances: Invariances::default(), ..base.clone() }, "views"),
-            (Params { prior: Prior { symmetry: 4, ..prior(1.0) }, ..base.clone() }, "symmetry"),
+            (
+                Params {
+                    prior: Prior { symmetry: 4, ..prior(1.0) },
+                    invariances: "t".parse().unwrap(),
+                    ..base.clone()
+                },
+                "symmetry",
+            ),
+            (Params { prior: Prior { symmetry: 0, ..prior(1.0) }, ..base.clone() }, "symmetry"),
             (Params { noise: Noise::Gaussian(0.0), ..base.clone() }, "σ of the likelihood"),
             (Params { noise: Noise::Poisson(f32::NAN), ..base.clone() }, "counts of the likelihood"),
         ] {

@@ -179,7 +179,8 @@ impl<D: Compute> Ivae<D> {
             mean: seen.pose.mean.try_gather(index.clone()).map_err(failed)?,
             log_sd: seen.pose.log_sd.try_gather(index).map_err(failed)?,
         };
-        let (of_pose, of_content) = (pose.divergence()?, seen.content.divergence()?);
+        let of_content = self.divergence_of_content(&seen.content, &content_noise)?;
+        let of_pose = pose.divergence()?;
         let turns: Vec<f32> = chosen.iter().map(|i| encoder.views.angles[i % views]).collect();
         let pose = self.turned(self.place(pose.sample(pose_noise)?, 0)?, &turns)?;
         let first = self.params().columns().len() - self.params().latent;

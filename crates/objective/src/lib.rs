@@ -8,7 +8,7 @@ pub use prior::{Circle, Mixture, Normal, Prior};
 
 use dfdx::prelude::{Axis, SumTo};
 use dfdx::tensor::{Tape, Tensor};
-use dfdx::tensor_ops::{TryAdd, TryMul, TrySub};
+use dfdx::tensor_ops::{TryAdd, TryMatMul, TryMul, TrySub};
 use parsimon_nets::{Compute, Error, Matrix, Result, Rows, Scored};
 
 fn device<E: std::fmt::Display>(error: E) -> Error {
@@ -47,6 +47,15 @@ impl<D: Compute, T: Tape<f32, D>> Posterior<D, T> {
         Ok(Scored { total: kl.try_sum::<(), _>().map_err(device)?, rows })
     }
 
+    /// The same of some of so many latents.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn some(&self, latents: usize, columns: std::ops::Range<usize>) -> Result<Self> {
+        let take = |x: &Rows<D, T>| some(&x.retaped::<T>(), latents, columns.clone());
+        Ok(Self { mean: take(&self.mean)?, log_sd: take(&self.log_sd)? })
+    }
+
     /// A draw u = mean + e^log_sd · noise, differentiable in both; `noise` holds standard normal numbers.
     ///
     /// # Errors
@@ -55,6 +64,21 @@ impl<D: Compute, T: Tape<f32, D>> Posterior<D, T> {
         let spread = self.log_sd.try_exp().map_err(device)?.try_mul(noise).map_err(device)?;
         self.mean.try_add(spread).map_err(device)
     }
+}
+
+/// Some of so many columns.
+///
+/// # Errors
+/// If the device fails.
+pub fn some<D: Compute, T: Tape<f32, D>>(
+    x: &Rows<D, T>,
+    all: usize,
+    columns: std::ops::Range<usize>,
+) -> Result<Rows<D, T>> {
+    let mut table = vec![0.0; all * columns.len()];
+    columns.clone().enumerate().for_each(|(to, from)| table[from * columns.len() + to] = 1.0);
+    let table = parsimon_nets::matrix(x.device(), table, all, columns.len())?;
+    x.retaped::<T>().try_matmul(table).map_err(device)
 }
 
 /// How the divergence weighs in the loss.

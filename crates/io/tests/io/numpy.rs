@@ -142,6 +142,38 @@ fn patches(low: f64, high: f64, channels: usize, how: Normalise) -> Patches {
     Patches::from_stored(values.view(), how).unwrap()
 }
 
+/// Sites of which nothing but their place is known.
+fn sites(n: usize) -> Sites {
+    let site = |i: usize| Site {
+        frame: 0,
+        y: i as f64 + 0.25,
+        x: 7.5 - i as f64,
+        intensity: 0.0,
+        width: 0.0,
+        quality: 1.0,
+        refinement: Refinement::None,
+    };
+    Sites::new((0..n).map(site).collect()).unwrap()
+}
+
+#[test]
+fn datasets_keep_the_micrograph_they_are_from() {
+    let folder = Folder::new();
+    let path = folder.path("a.npz");
+    let axis = |name, scale| Axis::new(name, scale, 0.0, "nm");
+    let image = Array2::from_shape_fn((4, 6), |(y, x)| (7 * y + x) as f64);
+    let micrograph = Image::calibrated(image, axis("y", 0.02), axis("x", 0.03)).unwrap();
+    let images = Some(patches(0.0, 9.0, 1, Normalise::Global));
+    let data = Dataset { images, sites: Some(sites(5)), micrograph: Some(micrograph.clone()), ..Dataset::default() };
+    write_dataset(&path, &data).unwrap();
+    let back = read_dataset(&path).unwrap();
+    let found = back.micrograph.unwrap();
+    assert_eq!((found.values(), found.y(), found.x()), (micrograph.values(), micrograph.y(), micrograph.x()));
+    assert_eq!((back.sites, back.truth.len()), (Some(sites(5)), 0));
+    let few = Dataset { sites: Some(sites(4)), ..data };
+    assert!(message(write_dataset(&path, &few), "a.npz").contains("`sites` has length 4, expected 5"));
+}
+
 #[test]
 fn datasets_come_back_with_their_scaling() {
     let folder = Folder::new();
@@ -156,6 +188,8 @@ fn datasets_come_back_with_their_scaling() {
             labels: Some(array![0, 1, -1, 1, i64::MAX]),
             targets: Some(Array2::from_shape_fn((5, 2), |(n, k)| n as f32 - 0.1 * k as f32)),
             truth: BTreeMap::from([("angle".into(), Array1::linspace(-0.3, 0.3, 5))]),
+            sites: Some(sites(5)),
+            micrograph: None,
         };
         write_dataset(&path, &data).unwrap();
         assert_eq!(read_dataset(&path).unwrap(), data);
