@@ -37,6 +37,8 @@ fn settings() -> Vec<Params> {
     all.push(turning.clone());
     all.push(Params { invariances: "r,t,s".parse().unwrap(), ..turning.clone() });
     let square = Prior { symmetry: 4, ..free };
+    all.push(Params { centred: true, ..turning.clone() });
+    all.push(Params { centred: true, invariances: "t,s".parse().unwrap(), ..base.clone() });
     let clustered = Prior { components: 3, ..free };
     all.push(Params { prior: clustered, ..turning.clone() });
     all.push(Params { prior: clustered, ..base.clone() });
@@ -59,6 +61,7 @@ fn settings() -> Vec<Params> {
         invariances: "none".parse().unwrap(),
         ..base.clone()
     });
+    all.push(Params { size: (1, 10, 1), centred: true, invariances: "t".parse().unwrap(), ..base.clone() });
     for invariances in ["none", "t", "t,s"] {
         all.push(Params { size: (1, 10, 1), invariances: invariances.parse().unwrap(), ..base.clone() });
     }

@@ -9,7 +9,9 @@ use parsimon_ivae::{Condition, Config, Examples, Inference, Invariances, Ivae, N
 use parsimon_nets::Precision;
 use parsimon_train::{Bar, Fitted, Options, Progress, State, save_checkpoint, write_history};
 
-use crate::args::{ConditionArg, InferenceArg, LikelihoodArg, ModelArg, PrecisionArg, TrainArgs, TrainingArgs};
+use crate::args::{
+    CentringArg, ConditionArg, InferenceArg, LikelihoodArg, ModelArg, PrecisionArg, TrainArgs, TrainingArgs,
+};
 use crate::checkpoint::Earlier;
 use crate::figures;
 use crate::output::Output;
@@ -26,6 +28,9 @@ pub struct Trained {
 
 /// The narrowest prior width of the angle, in rad, with which views are taken unasked: none is trapped within less.
 const WIDE: f32 = 0.5;
+
+/// The narrowest prior width of a shift, in half-widths, with which objects are sought unasked.
+const FAR: f32 = 0.2;
 
 /// Parameters of a model of these data as the command line gives them; `decoded` is the scaling of what it decodes, `noise` and
 /// `angle` are the defaults of the likelihood and of the angle's prior width, that of the inference if there is none.
@@ -55,6 +60,8 @@ pub fn params(
         scale: args.prior_scale.unwrap_or(base.scale),
         components: args.prior_components,
     };
+    let wide = args.invariances().translation && prior.shift >= FAR;
+    let centred = args.centring.map_or(wide, |c| c == CentringArg::On);
     let noise = match args.likelihood {
         Some(LikelihoodArg::Counts) => Noise::Poisson(counts(decoded)?),
         Some(LikelihoodArg::Known(noise)) => {
@@ -79,6 +86,7 @@ pub fn params(
         capacity: args.capacity,
         prior,
         inference,
+        centred,
         deterministic: false,
         goal_channels: None,
         condition: Condition::default(),

@@ -42,6 +42,10 @@ pub struct TrainingArgs {
     /// can, unless the prior of the angle is narrower than 0.5 rad]
     #[arg(long, value_enum)]
     pub inference: Option<InferenceArg>,
+    /// Whether the encoder looks at a patch about the middle of its object, for t and objects far off [default: on if the
+    /// prior of the shift is 0.2 half-widths and wider]
+    #[arg(long, value_enum)]
+    pub centring: Option<CentringArg>,
     /// Number of views
     #[arg(long, default_value_t = 16)]
     pub views: usize,
@@ -144,6 +148,15 @@ pub enum InferenceArg {
     Plain,
     /// From several views.
     Views,
+}
+
+/// Whether objects are sought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CentringArg {
+    /// They are.
+    On,
+    /// They lie where they lie.
+    Off,
 }
 
 /// Non-linearities.

@@ -1,13 +1,14 @@
 use dfdx::tensor::Tape;
+use dfdx::tensor_ops::TryAdd;
 use parsimon_nets::{
     Activation, Compute, Convolution, Data, Dense, Extent, Input, Matrix, Parameters, Pool, Pooling, Rows, Window,
-    heads, mean_and_max,
+    heads, matrix, mean_and_max,
 };
 use parsimon_objective::Posterior;
 use rand::Rng;
 
 use crate::examples::Batch;
-use crate::model::NetResult;
+use crate::model::{NetResult, failed};
 use crate::views::Views;
 use crate::{Params, Result};
 
@@ -32,6 +33,7 @@ pub(crate) struct PlainEncoder<D: Compute> {
     layers: Vec<Dense<D>>,
     mean: Dense<D>,
     log_sd: Dense<D>,
+    shifts: Vec<Option<(usize, f32)>>,
 }
 
 /// One network for every view of a patch. Each view has a chance to be the one in which the object lies straight, and
@@ -46,6 +48,7 @@ pub(crate) struct ViewEncoder<D: Compute> {
     chance: Dense<D>,
     pose: [Dense<D>; 2],
     content: [Dense<D>; 2],
+    shifts: Vec<Option<(usize, f32)>>,
 }
 
 /// What a [`ViewEncoder`] finds.
@@ -75,7 +78,8 @@ impl<D: Compute> Encoder<D> {
             let heads = [head(last, pose)?, head(last, pose)?];
             let content = [head(2 * last, params.latent)?, head(2 * last, params.latent)?];
             let layers = chain(device, views.columns() + told, params, rng)?;
-            return Ok(Self::Views(Box::new(ViewEncoder { views, layers, chance, pose: heads, content })));
+            let shifts = params.shifts().into_iter().take(pose).collect();
+            return Ok(Self::Views(Box::new(ViewEncoder { views, layers, chance, pose: heads, content, shifts })));
         }
         let (convolutions, features) = convolutions(device, params, rng)?;
         let (channels, features) =
@@ -84,13 +88,14 @@ impl<D: Compute> Encoder<D> {
         let latents = params.columns().len();
         let mean = Dense::new(device, last, latents, Activation::Identity, rng)?;
         let log_sd = Dense::new(device, last, latents, Activation::Identity, rng)?;
-        Ok(Self::Plain(Box::new(PlainEncoder { channels, convolutions, layers, mean, log_sd })))
+        let shifts = params.shifts();
+        Ok(Self::Plain(Box::new(PlainEncoder { channels, convolutions, layers, mean, log_sd, shifts })))
     }
 }
 
 impl<D: Compute> PlainEncoder<D> {
     pub(crate) fn posterior<T: Tape<f32, D>>(&self, batch: &Batch<'_>) -> NetResult<Posterior<D, T>> {
-        let (columns, x) = (batch.data.shape().1, batch.data.values());
+        let (columns, x) = (batch.seen().shape().1, batch.seen().values());
         // Convolutions are told the condition at every pixel.
         let (pixels, channels) = match self.channels {
             Some(channels) => (columns / channels, channels),
@@ -111,13 +116,13 @@ impl<D: Compute> PlainEncoder<D> {
         }
         let x = found.map_or(Input::Data(x), Input::Rows);
         let [mean, log_sd] = heads(x, &self.layers, [&self.mean, &self.log_sd])?;
-        Ok(Posterior { mean, log_sd })
+        Ok(Posterior { mean: moved(mean, &self.shifts, &[0.0], batch)?, log_sd })
     }
 }
 
 impl<D: Compute> ViewEncoder<D> {
     pub(crate) fn see<T: Tape<f32, D>>(&self, batch: &Batch<'_>) -> NetResult<Seen<D, T>> {
-        let views = batch.told(self.views.of(&batch.data)?)?;
+        let views = batch.told(self.views.of(batch.seen())?)?;
         let Some((last, below)) = self.layers.split_last() else {
             return Err(parsimon_nets::Error::Device("an encoder without layers".to_owned()));
         };
@@ -128,6 +133,7 @@ impl<D: Compute> ViewEncoder<D> {
         let content = Posterior { mean, log_sd };
         let [mean, log_sd] = &self.pose;
         let [odds, mean, log_sd] = heads(Input::Rows(h), &[], [&self.chance, mean, log_sd])?;
+        let mean = moved(mean, &self.shifts, &self.views.angles, batch)?;
         Ok(Seen { odds, pose: Posterior { mean, log_sd }, content })
     }
 
@@ -203,6 +209,25 @@ impl<D: Compute> Parameters<D> for Encoder<D> {
             }
         }
     }
+}
+
+/// Means of latents, with how far the objects lay off what was seen added to the shifts, as they are in views from these
+/// angles, which follow each other for each object.
+fn moved<D: Compute, T: Tape<f32, D>>(
+    mean: Rows<D, T>,
+    shifts: &[Option<(usize, f32)>],
+    angles: &[f32],
+    batch: &Batch<'_>,
+) -> NetResult<Rows<D, T>> {
+    let Some(off) = batch.off() else { return Ok(mean) };
+    let in_view = |[right, down]: &[f32; 2], angle: &f32| {
+        let (sin, cos) = angle.sin_cos();
+        [cos * right - sin * down, cos * down + sin * right]
+    };
+    let all = off.iter().flat_map(|off| angles.iter().map(move |angle| in_view(off, angle)));
+    let more = all.flat_map(|off| shifts.iter().map(move |s| s.map_or(0.0, |(axis, width)| off[axis] / width)));
+    let more = matrix(mean.device(), more.collect(), off.len() * angles.len(), shifts.len())?;
+    mean.try_add(more).map_err(failed)
 }
 
 /// Convolutions of 3×3 pixels, pooled in between while a side of 4 and more is left, and how many features come out.

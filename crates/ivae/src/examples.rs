@@ -9,10 +9,11 @@ use rand::seq::index::sample;
 use rand_chacha::ChaCha8Rng;
 
 use crate::alignment::{Alignment, LANDMARKS};
+use crate::centring::Centred;
 use crate::model::NetResult;
 use crate::physics::Neighbours;
 use crate::views::Views;
-use crate::{Condition, Error, Ivae, Params, Result};
+use crate::{Error, Ivae, Params, Result};
 
 /// What a model is trained on: patches, and what is known of them.
 #[derive(Debug, Clone)]
@@ -55,6 +56,8 @@ impl<'a> From<&Examples<'a>> for Examples<'a> {
 pub(crate) struct Batch<'a> {
     /// Values of the pixels, (rows, pixels·channels).
     pub(crate) data: Data<'a>,
+    /// The same about the middle of the objects, if the encoder looks at them so.
+    centred: Option<Centred>,
     /// What is to be decoded, where that is something else.
     goal: Option<Data<'a>>,
     /// What the model is told of each, (rows, inputs of the condition).
@@ -66,6 +69,16 @@ pub(crate) struct Batch<'a> {
 impl Batch<'_> {
     pub(crate) fn rows(&self) -> usize {
         self.data.shape().0
+    }
+
+    /// What the encoder looks at.
+    pub(crate) fn seen(&self) -> &Data<'_> {
+        self.centred.as_ref().map_or(&self.data, |c| &c.patches)
+    }
+
+    /// How far each object lay off what the encoder sees, (right, down) in half-widths.
+    pub(crate) fn off(&self) -> Option<&[[f32; 2]]> {
+        self.centred.as_ref().map(|c| c.off.as_slice())
     }
 
     /// What is to be decoded.
@@ -156,15 +169,17 @@ impl<'a> Examples<'a> {
     }
 
     /// Some rows; `check` has found them to be of the model's kind.
-    pub(crate) fn batch(&self, condition: &Condition, rows: &[usize]) -> NetResult<Batch<'a>> {
+    pub(crate) fn batch(&self, params: &Params, rows: &[usize]) -> NetResult<Batch<'a>> {
         let labels: Option<Array1<i64>> =
             self.labels.map(|l| rows.iter().filter_map(|row| l.get(*row).copied()).collect());
         let factors = self.factors.map(|f| f.select(Axis(0), rows));
         let conditions =
-            condition.rows(rows.len(), labels.as_ref().map(|l| l.view()), factors.as_ref().map(|f| f.view()));
+            params.condition.rows(rows.len(), labels.as_ref().map(|l| l.view()), factors.as_ref().map(|f| f.view()));
         let conditions = conditions.map_err(|e| parsimon_nets::Error::Device(e.to_string()))?;
         let goal = self.goals.map(|goals| gather(goals, rows)).transpose()?;
-        Ok(Batch { data: gather(self.patches, rows)?, goal, conditions, turns: None })
+        let data = gather(self.patches, rows)?;
+        let centred = if params.centred { Some(Centred::of(&data, params.size)?) } else { None };
+        Ok(Batch { data, centred, goal, conditions, turns: None })
     }
 
     /// How far some rows are turned, if all are among those to be aligned.
@@ -192,9 +207,10 @@ impl<'a> Examples<'a> {
         let landmarks = sample(&mut ChaCha8Rng::seed_from_u64(self.seed), count, count.min(LANDMARKS));
         let landmarks: Vec<usize> = landmarks.into_iter().map(|i| self.trained.start + i).collect();
         let log_prior = model.params().log_prior_of_turns();
-        let alignment = Alignment::new(views, &log_prior, &gather(self.patches, &landmarks)?)?;
+        let some = |rows: &[usize]| self.batch(model.params(), rows);
+        let alignment = Alignment::new(views, &log_prior, some(&landmarks)?.seen())?;
         let rows: Vec<usize> = self.trained.clone().collect();
-        let blocks = rows.chunks(LANDMARKS).map(|rows| alignment.turns(&gather(self.patches, rows)?));
+        let blocks = rows.chunks(LANDMARKS).map(|rows| alignment.turns(some(rows)?.seen()));
         Ok(blocks.collect::<NetResult<Vec<_>>>()?.concat())
     }
 }

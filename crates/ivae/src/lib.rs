@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod alignment;
+mod centring;
 mod condition;
 mod embed;
 mod encoder;

@@ -263,7 +263,7 @@ impl<D: Compute> Ivae<D> {
         let rows: Vec<usize> = (0..data.patches.len()).collect();
         let (mut means, mut sds) = (Vec::new(), Vec::new());
         for rows in rows.chunks(EVALUATION_ROWS) {
-            let batch = data.batch(&self.params.condition, rows)?;
+            let batch = data.batch(&self.params, rows)?;
             match &self.encoder {
                 Encoder::Plain(encoder) => {
                     let posterior = encoder.posterior::<NoneTape>(&batch)?;
@@ -357,7 +357,7 @@ impl<D: Compute> Model<D> for Ivae<D> {
         step: Step,
         noise: &mut ChaCha8Rng,
     ) -> parsimon_train::Result<(Loss<D>, Terms)> {
-        let mut batch = data.batch(&self.params.condition, rows)?;
+        let mut batch = data.batch(&self.params, rows)?;
         if let Encoder::Views(encoder) = &self.encoder
             && step.done < ALIGNED
         {
@@ -371,7 +371,7 @@ impl<D: Compute> Model<D> for Ivae<D> {
     }
 
     fn evaluate(&self, data: &Examples<'_>, rows: &[usize], noise: &mut ChaCha8Rng) -> parsimon_train::Result<Terms> {
-        let batch = data.batch(&self.params.condition, rows)?;
+        let batch = data.batch(&self.params, rows)?;
         Ok(self.negative_elbo::<NoneTape>(&batch, Step::EXACT, noise)?.1)
     }
 }

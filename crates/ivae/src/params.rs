@@ -42,6 +42,10 @@ pub struct Params {
     /// How the pose is found; default from one look at the patch.
     #[serde(default)]
     pub inference: Inference,
+    /// Whether the encoder looks at the patch about the middle of its object in place of its own, for objects far off; default
+    /// no. Needs translation.
+    #[serde(default)]
+    pub centred: bool,
     /// Whether the encoder gives a point in place of a distribution, and nothing weighs but the likelihood: an autoencoder;
     /// default no. Needs [`Inference::Plain`].
     #[serde(default)]
@@ -116,6 +120,7 @@ impl Params {
             capacity: None,
             prior: Prior::default(),
             inference: Inference::Plain,
+            centred: false,
             deterministic: false,
             goal_channels: None,
             condition: Condition::default(),
@@ -153,6 +158,9 @@ impl Params {
         }
         if self.convolutions.len() > 8 || self.convolutions.iter().any(|f| !(1..=4096).contains(f)) {
             return bad("convolutions", format!("{:?}", self.convolutions), "up to 8 layers of 1 to 4096 filters");
+        }
+        if self.centred && !self.invariances.translation {
+            return bad("centring", "on".into(), "off without translation, which says how far an object lay off");
         }
         if self.skip && self.invariances.none() {
             return bad("skip", "on".into(), "off without invariances, whose decoder alone has skips");
@@ -277,6 +285,12 @@ impl Params {
         densities.into_iter().map(|d| (d / sum).max(f32::MIN_POSITIVE).ln()).collect()
     }
 
+    /// Latents that are shifts: which (right, down) of what is off, and the prior width.
+    pub(crate) fn shifts(&self) -> Vec<Option<(usize, f32)>> {
+        let axis = |name: &str| ["dx", "dy"].iter().position(|shift| *shift == name);
+        self.columns().iter().map(|name| axis(name).map(|axis| (axis, self.prior.shift))).collect()
+    }
+
     /// Where each latent goes among the decoder's inputs (γ, Δx, Δy, ln scale, z…, or z… alone), and its prior width.
     pub(crate) fn places(&self) -> Vec<(usize, f32)> {
         let Prior { angle, shift, scale, symmetry, .. } = self.prior;
@@ -317,6 +331,7 @@ mod tests {
             (Params { size: (4096, 4096, 1), ..base.clone() }, "patch size"),
             (Params { size: (8, 8, 0), ..base.clone() }, "channels"),
             (Params { latent: 0, ..base.clone() }, "latent"),
+            (Params { centred: true, invariances: "r".parse().unwrap(), ..base.clone() }, "centring"),
             (Params { goal_channels: Some(0), ..base.clone() }, "channels of the goals"),
             (Params { deterministic: true, inference: Inference::Views(8), ..base.clone() }, "inference"),
             (Params { hidden: vec![], ..base.clone() }, "hidden"),

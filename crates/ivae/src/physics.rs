@@ -152,7 +152,7 @@ impl<D: Compute> Ivae<D> {
             return Ok(None);
         }
         let both: Vec<usize> = drawn.iter().map(|d| d.site).chain(drawn.iter().map(|d| d.neighbour)).collect();
-        let batch = data.batch(&self.params().condition, &both)?;
+        let batch = data.batch(self.params(), &both)?;
         let (latents, mut tape) = self.means::<OwnedTape<f32, D>>(&batch)?.split_tape();
         let half = |from: usize| -> NetResult<Rows<D, OwnedTape<f32, D>>> {
             let index = (from..from + drawn.len()).collect();
