@@ -98,6 +98,69 @@ fn views_find_any_angle_and_the_shifts_with_it() {
 }
 
 #[test]
+fn objects_far_off_are_found_with_their_angle() {
+    let data = objects(400, 22, 1, Spread { angle: std::f64::consts::PI, shift: 0.45, ..Spread::default() }, 8);
+    let fit = |centred| {
+        let params = Params {
+            latent: 1,
+            hidden: vec![48, 48],
+            prior: Prior { angle: f32::INFINITY, shift: 0.3, ..Prior::default() },
+            inference: Inference::Views(8),
+            noise: Noise::Gaussian(0.1),
+            centred,
+            ..Params::new(data.patches.shape())
+        };
+        let options = Options { epochs: 40, batch: 40, learning_rate: 3e-3, ..Options::default() };
+        let go = |_: &parsimon_train::Progress<'_, _>| ControlFlow::Continue(());
+        let model = train(&Cpu::default(), &params, &data.patches, &options, None, go).unwrap().state.model;
+        let angle = model.embedding(&data.patches).unwrap().get("angle").unwrap().mean.clone();
+        circular_correlation(data.angle.view(), angle.view(), None, |_| 1).unwrap().mean
+    };
+    let (sought, not) = (fit(true), fit(false));
+    assert!(sought > 0.9 && not < sought, "{sought}, not sought {not}");
+}
+
+/// Two like blobs and a smaller one between them, which half a turn leaves as they were, or a third that it does not.
+fn pairs(third: f32) -> (parsimon_core::Patches, Array1<f64>) {
+    let side = 17;
+    let angle: Array1<f64> = (0..300).map(|i| (f64::from(i) * 2.399_963).rem_euclid(std::f64::consts::TAU)).collect();
+    let images = Array4::from_shape_fn((300, side, side, 1), |(n, y, x, _)| {
+        let (sin, cos) = (angle[n] as f32).sin_cos();
+        let (x, y) = ((x as f32 - 8.0) / 8.0, (8.0 - y as f32) / 8.0);
+        let (x, y) = (cos * x + sin * y, cos * y - sin * x);
+        let blob = |a: f32, b: f32| (-((x - a).powi(2) + (y - b).powi(2)) / 0.04).exp();
+        (blob(0.5, 0.0) + blob(-0.5, 0.0) + third * blob(0.0, 0.4)).min(1.0)
+    });
+    (parsimon_core::Patches::new(images, parsimon_core::Scaling::unit(1)).unwrap(), angle)
+}
+
+#[test]
+fn an_object_that_half_a_turn_leaves_as_it_was_has_two_modes() {
+    for (third, twofold) in [(0.0, true), (0.8, false)] {
+        let (patches, _) = pairs(third);
+        let still = Array1::zeros(300);
+        let data = Objects { patches, angle: still.clone(), dx: still.clone(), dy: still.clone(), scale: still };
+        let modes = turning(&data).modes(&data.patches, 3).unwrap();
+        let column = |name: &str| modes.column(name).unwrap().mean.clone();
+        let (first, second) = (column("angle_1_p"), column("angle_2_p"));
+        let both = first.iter().zip(&second).filter(|(a, b)| **a + **b > 0.95 && **b > 0.1).count();
+        let opposite = column("angle_1")
+            .iter()
+            .zip(&column("angle_2"))
+            .filter(|(a, b)| ((*a - *b).abs() - std::f32::consts::PI).abs() < 0.3)
+            .count();
+        if twofold {
+            assert!(both > 270 && opposite > 285, "{both} {opposite}");
+        } else {
+            assert!(first.iter().filter(|p| **p > 0.95).count() > 285, "{first}");
+        }
+    }
+    let plain = objects(60, 14, 1, Spread::default(), 1);
+    let error = fit(&plain, "r").modes(&plain.patches, 2).unwrap_err().to_string();
+    assert!(error.contains("views"), "{error}");
+}
+
+#[test]
 fn a_quarter_turn_of_the_patch_turns_the_pose_and_leaves_the_content() {
     let data = objects(200, 13, 1, Spread { angle: std::f64::consts::PI, shift: 0.15, ..Spread::default() }, 6);
     let model = turning(&data);

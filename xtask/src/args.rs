@@ -232,6 +232,10 @@ pub struct EncodeArgs {
     pub run: PathBuf,
     /// Data file
     pub data: PathBuf,
+    /// Also so many directions that each object may point in, the likeliest first, with their probabilities: angle_1, angle_1_p,
+    /// angle_2, …; of models that take views
+    #[arg(long, value_name = "COUNT")]
+    pub modes: Option<usize>,
     /// Latents, .npz
     #[arg(long)]
     pub out: PathBuf,
@@ -317,7 +321,7 @@ pub struct AnimateArgs {
 /// Options of `experiment`.
 #[derive(Debug, Args)]
 pub struct ExperimentArgs {
-    /// animate, cards, digits, shift or walls, or a file like those in xtask/experiments
+    /// animate, cards, digits, far, shift or walls, or a file like those in xtask/experiments
     pub name: String,
     /// Trainings of each model [default: as the experiment says]
     #[arg(long)]

@@ -8,12 +8,12 @@ use parsimon_ivae::Ivae;
 use parsimon_report::figures;
 
 use crate::args::{AttributeArgs, InterpolateArgs};
-use crate::code::embedded;
+use crate::code::Encoded;
 use crate::output::Output;
 
 pub fn attribute(args: &AttributeArgs) -> Result<()> {
     let out = Output::new(&args.out)?;
-    let (model, latents, labels) = embedded(&args.run, &args.data)?;
+    let Encoded { model, latents, labels, .. } = Encoded::of(&args.run, &args.data)?;
     let labels = labels.with_context(|| format!("{}: holds no `labels`", args.data.display()))?;
     ensure!(args.from != args.to, "--from and --to are both {}: there is no way between them", args.to);
     let direction = latents.direction(labels.view(), args.from, args.to)?;
@@ -35,7 +35,7 @@ pub fn attribute(args: &AttributeArgs) -> Result<()> {
 pub fn interpolate(args: &InterpolateArgs) -> Result<()> {
     ensure!(args.rows.len() >= 2, "--rows: two rows and more, such as 3,17, have a way between them");
     let out = Output::new(&args.out)?;
-    let (model, latents, _) = embedded(&args.run, &args.data)?;
+    let Encoded { model, latents, .. } = Encoded::of(&args.run, &args.data)?;
     let strips: Vec<Embedding> = args
         .rows
         .windows(2)

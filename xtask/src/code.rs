@@ -2,7 +2,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use dfdx::tensor::Cpu;
-use ndarray::{Array1, ArrayView4, ArrayViewD, Axis};
+use ndarray::{Array1, Array2, ArrayView4, ArrayViewD, Axis};
 use parsimon_core::{Embedding, Normalise, Patches, Range, Scaling};
 use parsimon_ivae::{Condition, Examples, Ivae, Outside, ScalingConfig};
 
@@ -12,7 +12,13 @@ use crate::train::samples;
 
 pub fn encode(args: &EncodeArgs) -> Result<()> {
     writable(&args.out)?;
-    let (_, latents, _) = embedded(&args.run, &args.data)?;
+    let encoded = Encoded::of(&args.run, &args.data)?;
+    let mut latents = encoded.latents.clone();
+    if let Some(most) = args.modes {
+        for mode in encoded.model.modes(encoded.examples(), most)?.columns() {
+            latents.push(&mode.name, mode.mean.clone(), None)?;
+        }
+    }
     parsimon_io::write_latents(&args.out, &latents)?;
     println!("{}: latents of {} samples", args.out.display(), latents.len());
     Ok(())
@@ -20,7 +26,7 @@ pub fn encode(args: &EncodeArgs) -> Result<()> {
 
 pub fn translate(args: &TranslateArgs) -> Result<()> {
     writable(&args.out)?;
-    let (model, latents, _) = embedded(&args.run, &args.data)?;
+    let Encoded { model, latents, .. } = Encoded::of(&args.run, &args.data)?;
     let images = model.images(&latents)?;
     parsimon_io::write_npy(&args.out, squeezed(images.view()))?;
     println!("{}: {}", args.out.display(), images_in_words(images.dim()));
@@ -39,33 +45,53 @@ fn images_in_words((n, height, width, _): (usize, usize, usize, usize)) -> Strin
 /// and some more of those held out.
 const MANY_OUTSIDE: f32 = 0.2;
 
-/// A trained model, the latents of data, and the labels of these.
-pub fn embedded(run: &Path, path: &Path) -> Result<(Ivae<Cpu>, Embedding, Option<Array1<i64>>)> {
-    let (model, config) = Ivae::load(&Cpu::default(), run)?;
-    let dataset = parsimon_io::read_dataset(path)?;
-    let pairs = dataset.images.is_some() && dataset.spectra.is_some();
-    let images = dataset.images.filter(|_| !pairs || config.params.size.0 > 1);
-    let data = samples(images, dataset.spectra).with_context(|| path.display().to_string())?;
-    let (data, note) = scaled_as_trained(data, &config.scaling)?;
-    if let Some(note) = note {
-        println!("note: {note}");
+/// Data as a trained model sees them.
+pub struct Encoded {
+    pub model: Ivae<Cpu>,
+    pub latents: Embedding,
+    /// Labels of the data, whether or not the model is told them.
+    pub labels: Option<Array1<i64>>,
+    data: Patches,
+    targets: Option<Array2<f32>>,
+}
+
+impl Encoded {
+    /// Those of a file by the model in a run directory.
+    pub fn of(run: &Path, path: &Path) -> Result<Self> {
+        let (model, config) = Ivae::load(&Cpu::default(), run)?;
+        let dataset = parsimon_io::read_dataset(path)?;
+        let pairs = dataset.images.is_some() && dataset.spectra.is_some();
+        let images = dataset.images.filter(|_| !pairs || config.params.size.0 > 1);
+        let data = samples(images, dataset.spectra).with_context(|| path.display().to_string())?;
+        let (data, note) = scaled_as_trained(data, &config.scaling)?;
+        if let Some(note) = note {
+            println!("note: {note}");
+        }
+        let (labels, targets, latents) = (dataset.labels, dataset.targets, Embedding::new(data.len()));
+        let mut encoded = Self { model, latents, labels, data, targets };
+        let examples = encoded.examples();
+        let latents = encoded.model.embedding(&examples).with_context(|| path.display().to_string())?;
+        if let Some(usual) = config.usual
+            && let Some(Outside { share, times }) = usual.outside(&encoded.model, &examples, &latents)?
+            && share > MANY_OUTSIDE
+        {
+            println!(
+                "warning: {:.0} % of the rows are reconstructed worse than 99 % of those trained on, the median {times:.1} \
+                 times as far off as usual: they lie outside of what the model has seen",
+                100.0 * share
+            );
+        }
+        encoded.latents = latents;
+        Ok(encoded)
     }
-    let Condition { classes, factors } = &model.params().condition;
-    let labels = dataset.labels.as_ref().filter(|_| *classes > 0).map(|l| l.view());
-    let factors = dataset.targets.as_ref().filter(|_| !factors.is_empty()).map(|f| f.view());
-    let examples = Examples::conditioned(&data, labels, factors);
-    let latents = model.embedding(&examples).with_context(|| path.display().to_string())?;
-    if let Some(usual) = config.usual
-        && let Some(Outside { share, times }) = usual.outside(&model, &examples, &latents)?
-        && share > MANY_OUTSIDE
-    {
-        println!(
-            "warning: {:.0} % of the rows are reconstructed worse than 99 % of those trained on, the median {times:.1} times \
-             as far off as usual: they lie outside of what the model has seen",
-            100.0 * share
-        );
+
+    /// The data with what the model is told of them.
+    pub fn examples(&self) -> Examples<'_> {
+        let Condition { classes, factors } = &self.model.params().condition;
+        let labels = self.labels.as_ref().filter(|_| *classes > 0).map(|l| l.view());
+        let factors = self.targets.as_ref().filter(|_| !factors.is_empty()).map(|f| f.view());
+        Examples::conditioned(&self.data, labels, factors)
     }
-    Ok((model, latents, dataset.labels))
 }
 
 /// Images as they are written: N×H×W if they have one channel, N×L if they are spectra.

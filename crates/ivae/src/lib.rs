@@ -9,6 +9,7 @@ mod error;
 mod examples;
 mod invariances;
 mod model;
+mod modes;
 mod noise;
 mod params;
 mod physics;

@@ -36,7 +36,7 @@ const VAGUE: f32 = 0.3;
 const VAGUE_UNTIL: f64 = 0.6;
 
 /// Numbers on the host.
-struct Found {
+pub(crate) struct Found {
     /// Mean and ln σ of the pose latents, (rows·views, pose).
     pose: (Vec<f32>, Vec<f32>),
     /// Mean and ln σ of the content, (rows, content).
@@ -44,7 +44,7 @@ struct Found {
     /// ln q of the views, (rows, views).
     log_q: Vec<f32>,
     /// Divergence of the pose latents in each view, (rows·views).
-    kl: Vec<f32>,
+    pub(crate) kl: Vec<f32>,
 }
 
 fn numbers<D: Compute, T: Tape<f32, D>>(x: &Rows<D, T>) -> Vec<f32> {
@@ -57,14 +57,19 @@ fn divergence(mean: f32, log_sd: f32) -> f32 {
 }
 
 /// ln of probabilities from log-odds.
-fn log_softmax(odds: &mut [f32]) {
+pub(crate) fn log_softmax(odds: &mut [f32]) {
     let most = odds.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let log_sum = odds.iter().map(|o| (o - most).exp()).sum::<f32>().ln() + most;
     odds.iter_mut().for_each(|o| *o -= log_sum);
 }
 
 impl<D: Compute> Ivae<D> {
-    fn found<T: Tape<f32, D>>(&self, odds: &Rows<D, T>, pose: &Posterior<D, T>, content: &Posterior<D, T>) -> Found {
+    pub(crate) fn found<T: Tape<f32, D>>(
+        &self,
+        odds: &Rows<D, T>,
+        pose: &Posterior<D, T>,
+        content: &Posterior<D, T>,
+    ) -> Found {
         let log_prior = self.params().log_prior_of_views();
         let mut log_q = numbers(odds);
         for row in log_q.chunks_exact_mut(log_prior.len()) {
@@ -80,7 +85,7 @@ impl<D: Compute> Ivae<D> {
 
     /// Inputs of the decoder for some views of every row, equally many of each, numbered over all rows; `noise` holds those
     /// of the pose (rows, pose) and of the content (rows, content), or none for the means.
-    fn placed_views(
+    pub(crate) fn placed_views(
         &self,
         encoder: &ViewEncoder<D>,
         found: &Found,
@@ -113,7 +118,7 @@ impl<D: Compute> Ivae<D> {
     }
 
     /// log p given placed latents, `each` of them for every row, told from these pixels of each row.
-    fn score_each(
+    pub(crate) fn score_each(
         &self,
         placed: Vec<f32>,
         each: usize,

@@ -11,10 +11,11 @@ use serde::Deserialize;
 use crate::args::Cli;
 
 /// The studies that come with parsimon.
-const KNOWN: [(&str, &str); 5] = [
+const KNOWN: [(&str, &str); 6] = [
     ("animate", include_str!("../../experiments/animate.toml")),
     ("cards", include_str!("../../experiments/cards.toml")),
     ("digits", include_str!("../../experiments/digits.toml")),
+    ("far", include_str!("../../experiments/far.toml")),
     ("shift", include_str!("../../experiments/shift.toml")),
     ("walls", include_str!("../../experiments/walls.toml")),
 ];
@@ -65,6 +66,9 @@ pub struct Turn {
     pub rotation: f64,
     /// Largest shift in half-widths.
     pub shift: f64,
+    /// Pixels of background around each image.
+    #[serde(default)]
+    pub margin: usize,
 }
 
 #[derive(Debug, Deserialize)]

@@ -103,8 +103,8 @@ fn prepare(data: &Data, given: Option<&Path>, path: &Path) -> Result<Dataset> {
         }
         _ => bail!("data `{}` need either `make` or `file`", data.name),
     }
-    if let Some(Turn { rotation, shift }) = data.turn {
-        let params = TurnedParams { rotation: rotation.to_radians(), shift, seed: 0 };
+    if let Some(Turn { rotation, shift, margin }) = data.turn {
+        let params = TurnedParams { rotation: rotation.to_radians(), shift, margin, seed: 0 };
         let known = turned(&parsimon_io::read_dataset(path)?, &params).with_context(|| data.name.clone())?;
         parsimon_io::write_dataset(path, &known)?;
     }
