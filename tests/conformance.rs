@@ -7,7 +7,7 @@ use dfdx::tensor::Cpu;
 use ndarray::{Array1, Array2, Axis};
 use parsimon_core::{Embedding, NeighbourGraph, Pair, Patches};
 use parsimon_ivae::{
-    BoundaryCost, Condition, Config, Examples, Inference, Invariances, Ivae, Noise, Params, Prior, train,
+    BoundaryCost, Condition, Config, DecoderKind, Examples, Inference, Invariances, Ivae, Noise, Params, Prior, train,
 };
 use parsimon_nets::{Activation, Parameters, weights};
 use parsimon_train::{Fitted, Options, evaluate, load_checkpoint, save_checkpoint};
@@ -53,6 +53,11 @@ fn settings() -> Vec<Params> {
     all.push(Params { convolutions: vec![6, 8, 8], ..base.clone() });
     all.push(Params { convolutions: vec![6], invariances: "none".parse().unwrap(), ..base.clone() });
     all.push(Params { deterministic: true, invariances: "none".parse().unwrap(), ..base.clone() });
+    for (size, goal_channels) in [((10, 10, 1), None), ((10, 10, 1), Some(2)), ((1, 10, 1), None)] {
+        let (invariances, decoder) = (Invariances::default(), DecoderKind::Convolutional);
+        let base = Params { size, goal_channels, invariances, decoder, ..base.clone() };
+        all.push(Params { convolutions: vec![4, 6, 8], deterministic: goal_channels.is_some(), ..base });
+    }
     all.push(Params { deterministic: true, invariances: "t".parse().unwrap(), convolutions: vec![4], ..base.clone() });
     all.push(Params { goal_channels: Some(2), ..base.clone() });
     all.push(Params {

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use parsimon_io::RawLayout;
 
-pub use crate::training_args::{CentringArg, InferenceArg, LikelihoodArg, PrecisionArg, TrainingArgs};
+pub use crate::training_args::{CentringArg, DecoderArg, InferenceArg, LikelihoodArg, PrecisionArg, TrainingArgs};
 
 /// From microscopy images to a few meaningful numbers per atom.
 #[derive(Debug, Parser)]

@@ -5,12 +5,14 @@ use dfdx::tensor::Cpu;
 use ndarray::s;
 use parsimon_core::{Patches, Range, Scaling, Spectra};
 use parsimon_detect::neighbour_graph;
-use parsimon_ivae::{Condition, Config, Examples, Inference, Invariances, Ivae, Noise, Params, Prior, Usual};
+use parsimon_ivae::{
+    Condition, Config, DecoderKind, Examples, Inference, Invariances, Ivae, Noise, Params, Prior, Usual,
+};
 use parsimon_nets::Precision;
 use parsimon_train::{Bar, Fitted, Options, Progress, State, save_checkpoint, write_history};
 
 use crate::args::{
-    CentringArg, ConditionArg, InferenceArg, LikelihoodArg, ModelArg, PrecisionArg, TrainArgs, TrainingArgs,
+    CentringArg, ConditionArg, DecoderArg, InferenceArg, LikelihoodArg, ModelArg, PrecisionArg, TrainArgs, TrainingArgs,
 };
 use crate::checkpoint::Earlier;
 use crate::figures;
@@ -77,6 +79,11 @@ pub fn params(
         invariances: args.invariances(),
         latent: args.latent,
         convolutions: args.convolutions.clone(),
+        decoder: match args.decoder {
+            Some(DecoderArg::Convolutional) => DecoderKind::Convolutional,
+            None if args.invariances().none() && !args.convolutions.is_empty() => DecoderKind::Convolutional,
+            _ => DecoderKind::Dense,
+        },
         hidden: args.hidden.clone(),
         activation: args.activation.into(),
         skip: args.skip,

@@ -15,6 +15,9 @@ pub struct TrainingArgs {
     /// Filters of convolutions before the hidden layers of the encoder, such as 32,64,64: 3×3 pixels, pooled in between
     #[arg(long, value_delimiter = ',')]
     pub convolutions: Vec<usize>,
+    /// What decodes where there are no invariances [default: convolutional if there are convolutions]
+    #[arg(long, value_enum)]
+    pub decoder: Option<DecoderArg>,
     /// Units of the hidden layers, of the encoder and, in reverse, of the decoder
     #[arg(long, value_delimiter = ',', default_value = "128,128")]
     pub hidden: Vec<usize>,
@@ -148,6 +151,15 @@ pub enum InferenceArg {
     Plain,
     /// From several views.
     Views,
+}
+
+/// Decoders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DecoderArg {
+    /// Dense layers.
+    Dense,
+    /// The convolutions of the encoder in reverse.
+    Convolutional,
 }
 
 /// Whether objects are sought.

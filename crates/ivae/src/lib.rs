@@ -3,6 +3,7 @@
 mod alignment;
 mod centring;
 mod condition;
+mod decoder;
 mod embed;
 mod encoder;
 mod error;
@@ -27,7 +28,7 @@ pub use examples::Examples;
 pub use invariances::Invariances;
 pub use model::Ivae;
 pub use noise::Noise;
-pub use params::{Inference, Params, Prior};
+pub use params::{DecoderKind, Inference, Params, Prior};
 pub use physics::{BoundaryCost, Term};
 pub use represent::{IvaeEstimator, train, train_with};
 pub use run::{Config, ScalingConfig, load_config};

@@ -1,17 +1,15 @@
 use dfdx::shapes::HasShape;
-use dfdx::tensor::{NoneTape, Tape, Tensor};
+use dfdx::tensor::{Merge, NoneTape, PutTape, SplitTape, Tape, Tensor};
 use dfdx::tensor_ops::{TryAdd, TryMatMul, TryMul};
 use ndarray::Array4;
-use parsimon_nets::{
-    Activation, Compute, Data, Dense, Matrix, Parameters, Precision, Rows, Scored, SpatialDecoder, Target, dense_score,
-    matrix,
-};
-use parsimon_objective::{Mixture, Normal, Posterior, Prior, negative_elbo, some};
+use parsimon_nets::{Compute, Data, Matrix, Parameters, Precision, Rows, Scored, Target, matrix};
+use parsimon_objective::{Circle, Mixture, Normal, Posterior, Prior, negative_elbo, some};
 use parsimon_train::{Loss, Model, Step, Terms};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 
+use crate::decoder::Decoder;
 use crate::encoder::Encoder;
 use crate::examples::{Batch, Examples};
 use crate::physics::{self, Term};
@@ -41,12 +39,6 @@ pub struct Ivae<D: Compute> {
     pub(crate) terms: Vec<Term<D>>,
 }
 
-#[derive(Debug, Clone)]
-pub(crate) enum Decoder<D: Compute> {
-    Spatial(Box<SpatialDecoder<D>>),
-    Dense(Vec<Dense<D>>),
-}
-
 /// Mean over rows.
 pub(crate) fn mean(rows: &[f32]) -> f32 {
     (rows.iter().map(|v| f64::from(*v)).sum::<f64>() / rows.len() as f64) as f32
@@ -63,25 +55,9 @@ impl<D: Compute> Ivae<D> {
     /// If a parameter is outside its range, or the device fails.
     pub fn new(device: &D, params: &Params, rng: &mut impl Rng) -> Result<Self> {
         params.check()?;
-        let (height, width, channels) = params.decoded();
+        let channels = params.decoded().2;
         let encoder = Encoder::new(device, params, rng)?;
-        let hidden: Vec<usize> = params.hidden.iter().rev().copied().collect();
-        let content = params.latent + params.condition.inputs();
-        let decoder = if params.invariances.none() {
-            let sizes = [&[content], &hidden[..], &[height * width * channels]].concat();
-            let layer = |(l, pair): (usize, &[usize])| {
-                let last = l + 2 == sizes.len();
-                let activation = if last { Activation::Identity } else { params.activation };
-                Dense::new(device, pair[0], pair[1], activation, rng)
-            };
-            Decoder::Dense(sizes.windows(2).enumerate().map(layer).collect::<NetResult<_>>()?)
-        } else {
-            let mut spatial = SpatialDecoder::new(device, params.decoded(), content, &hidden, params.activation, rng)?;
-            if params.skip {
-                spatial = spatial.with_skips(rng)?;
-            }
-            Decoder::Spatial(Box::new(spatial))
-        };
+        let decoder = Decoder::new(device, params, rng)?;
         let sd = match params.noise {
             Noise::Gaussian(sd) => sd.ln(),
             _ => -2.0,
@@ -147,10 +123,7 @@ impl<D: Compute> Ivae<D> {
     ) -> NetResult<Scored<D, T>> {
         let (weights, likelihood) = (&vec![1.0; data.shape().0][..], self.params.noise.likelihood());
         let target = Target { data, pixels, weights, likelihood, log_sd: &self.noise, precision };
-        match &self.decoder {
-            Decoder::Spatial(decoder) => decoder.score(placed, &target),
-            Decoder::Dense(layers) => dense_score(placed, layers, &target),
-        }
+        self.decoder.score(placed, &target)
     }
 
     /// log p of rows given placed latents, of a share of their pixels if the decoder can decode some only.
@@ -216,25 +189,36 @@ impl<D: Compute> Ivae<D> {
             return Normal.divergence(q, draw);
         }
         let all = self.params.columns().len();
-        let (first, content) = (usize::from(circle.is_some()), all - self.params.latent);
-        let mut sum = match circle {
-            Some(circle) => Some(circle.divergence(&q.some(all, 0..1)?, &some(draw, all, 0..1)?)?),
-            None => None,
-        };
-        let mut add = |more: Scored<D, T>| -> NetResult<()> {
-            sum = Some(match sum.take() {
-                Some(Scored { total, rows }) => Scored {
-                    total: total.try_add(more.total).map_err(failed)?,
-                    rows: rows.iter().zip(&more.rows).map(|(a, b)| a + b).collect(),
-                },
-                None => more,
-            });
-            Ok(())
-        };
-        if first < content {
-            add(Normal.divergence(&q.some(all, first..content)?, draw)?)?;
+        let content = all - self.params.latent;
+        // Which latents have which prior.
+        enum Of {
+            Angle(Circle),
+            Pose,
+            Content,
         }
-        add(self.divergence_of_content(&q.some(all, content..all)?, &some(draw, all, content..all)?)?)?;
+        let first = usize::from(circle.is_some());
+        let parts =
+            [(circle.map(Of::Angle), 0..first), (Some(Of::Pose), first..content), (Some(Of::Content), content..all)];
+        let mut sum: Option<Scored<D, T>> = None;
+        for (of, columns) in parts.into_iter().filter(|(_, columns)| !columns.is_empty()) {
+            let (part, draw) = (q.some(all, columns.clone())?, some(draw, all, columns)?);
+            let Scored { total, rows } = match of {
+                Some(Of::Angle(circle)) => circle.divergence(&part, &draw)?,
+                Some(Of::Content) => self.divergence_of_content(&part, &draw)?,
+                _ => Normal.divergence(&part, &draw)?,
+            };
+            // The way back from the part to the whole goes with it.
+            let ((_, mean), (_, log_sd), (total, own)) =
+                (part.mean.split_tape(), part.log_sd.split_tape(), total.split_tape());
+            let total = total.put_tape(own.merge(mean).merge(log_sd));
+            sum = Some(match sum {
+                Some(so_far) => Scored {
+                    total: so_far.total.try_add(total).map_err(failed)?,
+                    rows: so_far.rows.iter().zip(&rows).map(|(a, b)| a + b).collect(),
+                },
+                None => Scored { total, rows },
+            });
+        }
         sum.ok_or_else(|| failed("no latents"))
     }
 
@@ -290,18 +274,7 @@ impl<D: Compute> Ivae<D> {
         let mut values = Vec::with_capacity(rows * height * width * channels);
         for block in placed.chunks(EVALUATION_ROWS * columns) {
             let n = block.len() / columns;
-            match &self.decoder {
-                Decoder::Spatial(decoder) => {
-                    values.extend(decoder.outputs(&matrix(&self.device, block.to_vec(), n, columns)?)?);
-                }
-                Decoder::Dense(layers) => {
-                    let mut h = matrix(&self.device, block.to_vec(), n, columns)?;
-                    for layer in layers {
-                        h = layer.forward(h)?;
-                    }
-                    values.extend(h.as_vec());
-                }
-            }
+            values.extend(self.decoder.outputs(&self.device, block, n)?);
         }
         self.params.noise.likelihood().mean(&mut values);
         values.iter_mut().for_each(|v| *v = v.clamp(0.0, 1.0));
@@ -316,12 +289,7 @@ const EVALUATION_ROWS: usize = 500;
 impl<D: Compute> Parameters<D> for Ivae<D> {
     fn visit(&self, prefix: &str, f: &mut dyn FnMut(String, &Matrix<D>)) {
         self.encoder.visit(prefix, f);
-        match &self.decoder {
-            Decoder::Spatial(decoder) => decoder.visit(&format!("{prefix}decoder"), f),
-            Decoder::Dense(layers) => {
-                layers.iter().enumerate().for_each(|(i, l)| l.visit(&format!("{prefix}decoder{i}"), f));
-            }
-        }
+        self.decoder.visit(prefix, f);
         if self.params.noise == Noise::GaussianLearned {
             f(format!("{prefix}noise"), &self.noise);
         }
@@ -332,12 +300,7 @@ impl<D: Compute> Parameters<D> for Ivae<D> {
 
     fn visit_mut(&mut self, prefix: &str, f: &mut dyn FnMut(String, &mut Matrix<D>)) {
         self.encoder.visit_mut(prefix, f);
-        match &mut self.decoder {
-            Decoder::Spatial(decoder) => decoder.visit_mut(&format!("{prefix}decoder"), f),
-            Decoder::Dense(layers) => {
-                layers.iter_mut().enumerate().for_each(|(i, l)| l.visit_mut(&format!("{prefix}decoder{i}"), f));
-            }
-        }
+        self.decoder.visit_mut(prefix, f);
         if self.params.noise == Noise::GaussianLearned {
             f(format!("{prefix}noise"), &mut self.noise);
         }

@@ -18,6 +18,9 @@ pub struct Params {
     /// Filters of convolutions of 3×3 pixels before the hidden layers of the encoder; up to 8 of 1 to 4096, default none.
     #[serde(default)]
     pub convolutions: Vec<usize>,
+    /// What decodes where there are no invariances; default dense layers.
+    #[serde(default)]
+    pub decoder: DecoderKind,
     /// Units of the hidden layers of encoder and decoder; default 128, 128.
     pub hidden: Vec<usize>,
     /// Non-linearity of the hidden layers; default tanh.
@@ -60,6 +63,17 @@ pub struct Params {
     /// What it costs that latents of neighbouring sites differ; default nothing. Needs [`Examples::beside`](crate::Examples::beside).
     #[serde(default)]
     pub boundary: Option<BoundaryCost>,
+}
+
+/// What decodes where there are no invariances; with them it is a function of coordinates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DecoderKind {
+    /// Dense layers.
+    #[default]
+    Dense,
+    /// Dense layers to a coarse grid, and the convolutions of the encoder in reverse; needs some, and no invariances.
+    Convolutional,
 }
 
 /// How the encoder finds the pose.
@@ -111,6 +125,7 @@ impl Params {
             invariances: Invariances { rotation: true, translation: true, scale: false },
             latent: 2,
             convolutions: Vec::new(),
+            decoder: DecoderKind::Dense,
             hidden: vec![128, 128],
             activation: Activation::Tanh,
             skip: false,
@@ -158,6 +173,9 @@ impl Params {
         }
         if self.convolutions.len() > 8 || self.convolutions.iter().any(|f| !(1..=4096).contains(f)) {
             return bad("convolutions", format!("{:?}", self.convolutions), "up to 8 layers of 1 to 4096 filters");
+        }
+        if self.decoder == DecoderKind::Convolutional && (self.convolutions.is_empty() || !self.invariances.none()) {
+            return bad("decoder", "convolutional".into(), "dense without convolutions, and with invariances");
         }
         if self.centred && !self.invariances.translation {
             return bad("centring", "on".into(), "off without translation, which says how far an object lay off");
@@ -331,6 +349,11 @@ mod tests {
             (Params { size: (4096, 4096, 1), ..base.clone() }, "patch size"),
             (Params { size: (8, 8, 0), ..base.clone() }, "channels"),
             (Params { latent: 0, ..base.clone() }, "latent"),
+            (Params { decoder: DecoderKind::Convolutional, convolutions: vec![4], ..base.clone() }, "decoder"),
+            (
+                Params { decoder: DecoderKind::Convolutional, invariances: Invariances::default(), ..base.clone() },
+                "decoder",
+            ),
             (Params { centred: true, invariances: "r".parse().unwrap(), ..base.clone() }, "centring"),
             (Params { goal_channels: Some(0), ..base.clone() }, "channels of the goals"),
             (Params { deterministic: true, inference: Inference::Views(8), ..base.clone() }, "inference"),

@@ -279,11 +279,11 @@ impl Pool {
     }
 }
 
-/// A layer that repeats every pixel, down and across.
+/// A layer that repeats pixels, down and across.
 #[derive(Debug, Clone, Copy)]
 pub struct Upsample {
     input: Extent,
-    factor: (usize, usize),
+    output: Extent,
 }
 
 impl Upsample {
@@ -296,13 +296,24 @@ impl Upsample {
             let (what, value) = ("factor of an up-sampling", format!("{factor:?}"));
             return Err(Error::Parameter { what, value, accepted: "1 and more" });
         }
-        Ok(Self { input, factor })
+        Self::to(input, (input.height * factor.0, input.width * factor.1))
+    }
+
+    /// Brings images of one size to a larger one, (down, across): each pixel becomes the one at its share of the way.
+    ///
+    /// # Errors
+    /// If it is smaller.
+    pub fn to(input: Extent, (height, width): (usize, usize)) -> Result<Self> {
+        if height < input.height || width < input.width {
+            let (what, value) = ("size of an up-sampling", format!("{height}×{width}"));
+            return Err(Error::Parameter { what, value, accepted: "not smaller than the images" });
+        }
+        Ok(Self { input, output: Extent { height, width, ..input } })
     }
 
     /// Size of its images.
     pub fn output(&self) -> Extent {
-        let Extent { height, width, channels } = self.input;
-        Extent { height: height * self.factor.0, width: width * self.factor.1, channels }
+        self.output
     }
 
     /// Applies the layer.
@@ -316,11 +327,13 @@ impl Upsample {
 
     /// Number of the input from which each number of the output comes.
     pub(crate) fn sources(&self) -> Vec<usize> {
-        let (output, (down, across), channels) = (self.output(), self.factor, self.input.channels);
+        let Self { input, output } = *self;
+        let channels = input.channels;
         let source = |i: usize| {
             let (pixel, channel) = (i / channels, i % channels);
-            let (y, x) = (pixel / output.width / down, pixel % output.width / across);
-            (y * self.input.width + x) * channels + channel
+            let y = pixel / output.width * input.height / output.height;
+            let x = pixel % output.width * input.width / output.width;
+            (y * input.width + x) * channels + channel
         };
         (0..output.numbers()).map(source).collect()
     }

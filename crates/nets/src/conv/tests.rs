@@ -283,6 +283,9 @@ fn layers_that_cannot_be_are_refused() {
     assert!(Convolution::new(&cpu, input, window(2, 1, 0), 0, Activation::Tanh, &mut rng).is_err());
     assert!(Pool::new(Pooling::Max, input, window(3, 1, 1)).is_err());
     assert!(Upsample::new(input, (0, 2)).is_err());
+    assert!(Upsample::to(input, (input.height, input.width - 1)).is_err());
+    let three = Upsample::to(Extent { height: 1, width: 2, channels: 1 }, (1, 3)).unwrap();
+    assert_eq!(three.sources(), [0, 0, 1]);
     assert!(GroupNorm::new(&cpu, input, 3, Activation::Tanh).is_err());
     let layer = Convolution::new(&cpu, input, window(2, 1, 0), 3, Activation::Tanh, &mut rng).unwrap();
     assert!(layer.forward(drawn(2, 31, 0)).unwrap_err().to_string().contains("convolution"));
