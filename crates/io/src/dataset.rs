@@ -7,7 +7,7 @@ use crate::files::{self, Format};
 use crate::npy::{self, Stored, Values};
 use crate::npz::Arrays;
 use crate::scene::{self, array, check_name};
-use crate::{Error, Result, numpy, write_npz};
+use crate::{Error, Result, idx, numpy, write_npz};
 
 /// Names a truth column cannot have.
 const RESERVED: [&str; 15] = [
@@ -32,7 +32,8 @@ const RESERVED: [&str; 15] = [
 ///
 /// An NPZ holds `images` (N×H×W or N×H×W×C), `spectra` (N×L) or both, and may hold `goals` (as images: what should become of
 /// them), `labels` (N, −1 unknown), `targets` (N×K or N), `sites` (N×2: y, x in pixels) and the `image` they are in; every other 1-D array of N numbers becomes `truth`. A bare NPY of rank 3 or 4 is images, of
-/// rank 2 spectra. All integer and float types are read.
+/// rank 2 spectra. All integer and float types are read. An IDX file of unsigned bytes, which gzip may have packed, is images,
+/// and the one beside it whose name says `labels` and `idx1` for `images` and `idx3` their labels.
 ///
 /// Images within \[0,1\] are taken as they are, unless `images_low` and `images_high` say what 0 and 1 stand for; so are goals.
 /// Others are brought to \[0,1\] with one range per channel, which is kept in [`Patches::scaling`].
@@ -55,6 +56,7 @@ pub fn read_dataset(path: &Path) -> Result<Dataset> {
         }
         Some(Format::Npz) => from_arrays(path, &Arrays::open(path)?),
         Some(other) => Err(Error::content(path, format!("{} data", other.name()), "an NPZ or NPY file")),
+        None if idx::is_idx(&begin) => idx::read(path),
         None => Err(files::unknown(path, &begin)),
     }
 }

@@ -9,6 +9,7 @@ mod dm;
 mod error;
 mod files;
 mod hyperspy;
+mod idx;
 mod latents;
 mod npy;
 mod npz;

@@ -4,6 +4,7 @@ mod damage;
 mod dm;
 mod dm_writer;
 mod hyperspy;
+mod idx;
 mod numpy;
 mod pictures;
 mod raw;
