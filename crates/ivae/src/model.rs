@@ -1,5 +1,5 @@
 use dfdx::shapes::HasShape;
-use dfdx::tensor::{Merge, NoneTape, PutTape, SplitTape, Tape, Tensor};
+use dfdx::tensor::{NoneTape, PutTape, SplitTape, Tape, Tensor};
 use dfdx::tensor_ops::{TryAdd, TryMatMul, TryMul};
 use ndarray::Array4;
 use parsimon_nets::{Compute, Data, Matrix, Parameters, Precision, Rows, Scored, Target, matrix};

@@ -8,6 +8,7 @@ use clap::Parser;
 use parsimon_core::Dataset;
 use serde::Deserialize;
 
+use super::scores::classes_of;
 use crate::args::Cli;
 
 /// The studies that come with parsimon.
@@ -143,6 +144,13 @@ impl Experiment {
                 bail!("model `{}`: {}", model.name, text.lines().next().unwrap_or_default());
             }
         }
+        if let Some(sweep) = self.models.iter().filter_map(|m| m.sweep).find(|s| !s.is_finite()) {
+            bail!("sweep = {sweep}, accepted are finite numbers");
+        }
+        ensure!(
+            self.sweep.is_some() || self.models.iter().all(|m| m.sweep.is_none()),
+            "a model has a place in no sweep"
+        );
         for (class, order) in &self.symmetry {
             let sound = class.parse::<i64>().is_ok() && *order > 0;
             ensure!(sound, "symmetry {class} = {order}, accepted are a class and an order from 1");
@@ -161,6 +169,10 @@ impl Experiment {
             let there =
                 known.truth.contains_key(colour) || is_latent(colour) || (colour == "class" && known.labels.is_some());
             ensure!(there, "colour `{colour}` is neither a latent nor known of the data");
+        }
+        for map in &self.maps {
+            let there = is_latent(map) || classes_of(known, map).is_some();
+            ensure!(there, "map `{map}` is neither a latent nor a class known of the data");
         }
         Ok(())
     }

@@ -135,12 +135,70 @@ fn an_experiment_scores_every_model_and_trains_nothing_twice() {
     assert_eq!(second.matches("there already").count(), 4);
     assert_eq!(table, at("table.csv"));
 
-    refused(&["experiment", "nonsense", "--out", &out], &["`nonsense`", "cards, digits, shift"]);
+    refused(&["experiment", "nonsense", "--out", &out], &["`nonsense`", "animate, cards, digits, far, shift, walls"]);
     std::fs::write(&file, text.replace("make =", "made =")).unwrap();
     refused(&["experiment", &file, "--out", &out], &["small.toml", "made"]);
     std::fs::write(&file, text.replace("make = \"cards1 --size 12 --per-suit 30\"", "file = \"nowhere.npz\"")).unwrap();
     refused(&["experiment", &file, "--out", &out], &["nowhere.npz", "--data"]);
     refused(&["experiment", &file, "--seeds", "0", "--out", &out], &["--seeds is 0"]);
+}
+
+#[test]
+fn walls_are_mapped_and_measured_against_the_weight_of_boundaries() {
+    let bench = Bench::new();
+    let (file, out) = (bench.path("walls.toml"), bench.path("out"));
+    let text = r#"
+        title = "Walls"
+        seeds = 1
+        colour = ["domain"]
+        maps = ["domain", "z1"]
+        animate = true
+        [sweep]
+        label = "weight"
+        scores = ["ARI of domain", "boundary of domain, true = 1"]
+        [[data]]
+        name = "walls"
+        make = "walls --size 160 --counts 30"
+        [[models]]
+        name = "VAE"
+        train = "vae --hidden 16 --epochs 3"
+        sweep = 0
+        [[models]]
+        name = "VAE, boundaries cost"
+        train = "vae --hidden 16 --epochs 3 --boundary 5 --boundary-rise 0,0.5"
+        sweep = 5
+    "#;
+    std::fs::write(&file, text).unwrap();
+    run(&["experiment", &file, "--out", &out]);
+    let there = |name: &str| Path::new(&out).join(name).exists();
+    for name in ["maps.png", "sweep1.png", "sweep2.png", "latents.png", "runs/walls/vae/0/training.gif"] {
+        assert!(there(name), "{name}");
+    }
+    let table = std::fs::read_to_string(Path::new(&out).join("table.csv")).unwrap();
+    let header = table.lines().next().unwrap();
+    assert!(header.contains("ARI of domain") && header.contains("boundary of domain, true = 1"), "{header}");
+    let physics = |model: &str| -> f64 {
+        let history = Path::new(&out).join(format!("runs/walls/{model}/0/history.csv"));
+        let history = std::fs::read_to_string(history).unwrap();
+        history.lines().last().unwrap().split(',').next_back().unwrap().parse().unwrap()
+    };
+    assert!(physics("vae") == 0.0 && physics("vae_boundaries_cost") > 0.0);
+    std::fs::write(&file, text.replace("\"z1\"]", "\"wall\"]")).unwrap();
+    refused(&["experiment", &file, "--out", &out], &["`wall`"]);
+    std::fs::write(&file, text.replace("sweep = 0", "sweep = nan")).unwrap();
+    refused(&["experiment", &file, "--out", &out], &["sweep"]);
+
+    let cards = bench.path("cards.npz");
+    run(&["dataset", "cards1", "--size", "10", "--per-suit", "20", "--out", &cards]);
+    let trained = bench.path("run");
+    refused(&["train", "vae", &cards, "--boundary", "1", "--out", &trained], &["--boundary needs `sites`"]);
+    run(&["train", "ivae", &cards, "--invariances", "r", "--epochs", "1", "--hidden", "8", "--out", &trained]);
+    let latents = bench.path("latents.npz");
+    run(&["encode", &trained, &cards, "--modes", "2", "--out", &latents]);
+    let modes = parsimon_io::read_latents(Path::new(&latents)).unwrap();
+    let p = |name: &str| modes.column(name).unwrap().mean.clone();
+    assert!(p("angle_1_p").iter().zip(&p("angle_2_p")).all(|(a, b)| a >= b && a + b <= 1.0 + 1e-4));
+    refused(&["encode", &trained, &cards, "--modes", "0", "--out", &latents], &["modes is 0"]);
 }
 
 #[test]
