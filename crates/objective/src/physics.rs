@@ -1,5 +1,7 @@
 //! What physics asks of latents of neighbouring sites.
 
+use std::collections::BTreeSet;
+
 use dfdx::prelude::SumTo;
 use dfdx::tensor::{OwnedTape, Tensor};
 use dfdx::tensor_ops::{TryAdd, TryDiv, TryMatMul, TryMul, TrySub};
@@ -122,12 +124,18 @@ impl<D: Compute> Physics<D> for Boundary {
         let columns = here.as_vec().len() / rows.max(1);
         let device_ = sites.shares.device();
         // Means over all sites of a kind, one and the same in every row of it.
-        let average = sites.kinds.iter().flat_map(|kind| {
-            let share = 0.5 / sites.kinds.iter().filter(|k| *k == kind).count() as f32;
-            sites.kinds.iter().map(move |other| if other == kind { share } else { 0.0 })
-        });
-        let average = matrix(device_, average.collect(), rows, rows)?;
-        let over = |x: Traced<D>| average.retaped::<OwnedTape<f32, D>>().try_matmul(x).map_err(device);
+        let kinds: BTreeSet<i64> = sites.kinds.iter().copied().collect();
+        let share = |kind: i64| 0.5 / sites.kinds.iter().filter(|k| **k == kind).count() as f32;
+        let shares: Vec<f32> = kinds.iter().map(|kind| share(*kind)).collect();
+        let of = |kind: &i64, other: &i64, value: f32| if kind == other { value } else { 0.0 };
+        let gather =
+            kinds.iter().zip(&shares).flat_map(|(k, s)| sites.kinds.iter().map(move |o| of(k, o, *s))).collect();
+        let back = sites.kinds.iter().flat_map(|o| kinds.iter().map(move |k| of(k, o, 1.0))).collect();
+        let (gather, back) = (matrix(device_, gather, kinds.len(), rows)?, matrix(device_, back, rows, kinds.len())?);
+        let over = |x: Traced<D>| -> Result<Traced<D>> {
+            let means = gather.retaped::<OwnedTape<f32, D>>().try_matmul(x).map_err(device)?;
+            back.retaped::<OwnedTape<f32, D>>().try_matmul(means).map_err(device)
+        };
         let mean = over(here.retaped())?.try_add(over(there.retaped())?).map_err(device)?;
         let again = mean.retaped();
         let off = |x: Traced<D>, mean: Traced<D>| x.try_sub(mean).map_err(device)?.try_square().map_err(device);
