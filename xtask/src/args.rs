@@ -22,50 +22,67 @@ pub struct Cli {
 pub enum Command {
     /// Find atoms, cut patches, train an invariant VAE and draw its latents on the image
     #[command(
+        allow_negative_numbers = true,
         after_help = "Examples:\n  cargo xtask analyze --demo --out out/demo\n  cargo xtask analyze image.dm3 --out out/image\n  cargo xtask analyze stm.dat --raw f64le,256x256,skip=8 --out out/stm"
     )]
     Analyze(Box<AnalyzeArgs>),
     /// Train a model on a data file
-    #[command(after_help = "Example:\n  cargo xtask train ivae cards3.npz --invariances r,t --epochs 60 --out run")]
+    #[command(
+        allow_negative_numbers = true,
+        after_help = "Example:\n  cargo xtask train ivae cards3.npz --invariances r,t --epochs 60 --out run"
+    )]
     Train(TrainArgs),
     /// Latents of data by a trained model
-    #[command(after_help = "Example:\n  cargo xtask encode run cards3.npz --out latents.npz")]
+    #[command(
+        allow_negative_numbers = true,
+        after_help = "Example:\n  cargo xtask encode run cards3.npz --out latents.npz"
+    )]
     Encode(EncodeArgs),
     /// Images of latents by a trained model
-    #[command(after_help = "Example:\n  cargo xtask decode run latents.npz --out images.npy")]
+    #[command(
+        allow_negative_numbers = true,
+        after_help = "Example:\n  cargo xtask decode run latents.npz --out images.npy"
+    )]
     Decode(DecodeArgs),
     /// Move samples along the direction from one class to another, and decode them on the way
     #[command(
+        allow_negative_numbers = true,
         after_help = "Example:\n  cargo xtask attribute run cards3.npz --from 0 --to 3 --out out/attribute\nWrites attribute.png, its images (.npy) and latents (.npz), and direction.csv."
     )]
     Attribute(AttributeArgs),
     /// Decode samples on the way from one to the next
     #[command(
+        allow_negative_numbers = true,
         after_help = "Example:\n  cargo xtask interpolate run cards3.npz --rows 3,17,40 --out out/between\nWrites interpolation.png, its images (.npy) and latents (.npz)."
     )]
     Interpolate(InterpolateArgs),
     /// What a trained model makes of images: without noise, in colour, or whatever else it was trained towards
     #[command(
+        allow_negative_numbers = true,
         after_help = "Example:\n  cargo xtask train ae pairs.npz --latent 16 --out run       # `images` and `goals`\n  cargo xtask translate run noisy.npz --out clean.npy"
     )]
     Translate(TranslateArgs),
     /// Make data whose truth is known
     #[command(
+        allow_negative_numbers = true,
         after_help = "Examples:\n  cargo xtask dataset cards3 --size 28 --per-suit 750 --seed 0 --out cards3.npz\n  cargo xtask dataset perovskite --out perovskite.npz"
     )]
     Dataset(DatasetArgs),
     /// Train a model, and show how its manifold and its latents come about
     #[command(
+        allow_negative_numbers = true,
         after_help = "Example:\n  cargo xtask animate ivae cards4.npz --epochs 60 --out run\nWrites the run directory as `train` does, and training.gif and training.png (APNG) in it."
     )]
     Animate(AnimateArgs),
     /// Train several models on several data sets from several seeds, and score what they find
     #[command(
+        allow_negative_numbers = true,
         after_help = "Examples:\n  cargo xtask experiment cards --out out/cards\n  cargo xtask experiment shift --seeds 1 --out out/shift\n  cargo xtask experiment my.toml --out out/mine\nWrites table.csv (a line for each training), summary.md (means over the seeds), latents.png, data/ and runs/. What is there already is not trained again."
     )]
     Experiment(ExperimentArgs),
     /// Time training, and PyTorch's beside it
     #[command(
+        allow_negative_numbers = true,
         after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench --peer-python peer/bin/python --out out/bench\n  cargo xtask bench --quality cards3.npz --peer-python peer/bin/python"
     )]
     Bench(BenchArgs),

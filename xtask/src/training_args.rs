@@ -70,13 +70,13 @@ pub struct TrainingArgs {
     #[arg(long, value_name = "WEIGHT")]
     pub boundary: Option<f32>,
     /// What counts as a boundary, in spreads of the latents
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, requires = "boundary")]
     pub boundary_width: f32,
     /// Latents whose boundaries cost [default: the content]
-    #[arg(long, value_delimiter = ',', value_name = "LATENTS")]
+    #[arg(long, value_delimiter = ',', value_name = "LATENTS", requires = "boundary")]
     pub boundary_of: Vec<String>,
     /// Shares of the epochs between which that cost rises from nothing
-    #[arg(long, value_parser = rise, default_value = "0.2,0.5", value_name = "FROM,UNTIL")]
+    #[arg(long, value_parser = rise, default_value = "0.2,0.5", value_name = "FROM,UNTIL", requires = "boundary")]
     pub boundary_rise: (f64, f64),
     /// Gaussians of which the prior of the content is made, learned with the model; 1: N(0,1)
     #[arg(long, default_value_t = 1)]
