@@ -70,9 +70,10 @@ impl<D: Compute> Ivae<D> {
         Ok(Self { params, device, encoder, decoder, noise, mixture, terms })
     }
 
-    /// The same with further terms of physics.
+    /// The same with these terms of physics beside those of its parameters, in place of any others.
     #[must_use]
     pub fn with_physics(mut self, terms: &[Term<D>]) -> Self {
+        self.terms = physics::terms(&self.params);
         self.terms.extend_from_slice(terms);
         self
     }

@@ -76,9 +76,11 @@ impl<D: Compute> Prior<D> for Circle {
         let host = values(noise);
         let rows = host.len();
         let constant = |values: Vec<f32>| matrix(noise.device(), values, rows, 1);
-        let steps = q.log_sd.retaped::<T>().try_negate().map_err(device)?.try_exp().map_err(device)?;
+        // Wider than a turn it is even, and a few turns would no longer hold it all.
+        let log_sd = q.log_sd.retaped::<T>().try_clamp(f32::MIN, TAU.ln()).map_err(device)?;
+        let steps = log_sd.retaped::<T>().try_negate().map_err(device)?.try_exp().map_err(device)?;
         let steps = steps.try_mul(TAU).map_err(device)?;
-        let log_q = wrapped(noise.retaped::<T>(), steps)?.try_sub(q.log_sd.retaped::<T>()).map_err(device)?;
+        let log_q = wrapped(noise.retaped::<T>(), steps)?.try_sub(log_sd).map_err(device)?;
         let half_squares = host.iter().map(|e| -0.5 * e * e - HALF_LN_TAU).collect();
         let log_q = log_q.try_add(constant(half_squares)?).map_err(device)?;
         let part = TAU / self.fold as f32;
@@ -251,6 +253,8 @@ mod tests {
     fn circles_have_the_divergence_of_wrapped_densities() {
         for (width, fold) in [(f32::INFINITY, 1), (0.5, 1), (0.1, 4), (2.0, 1), (7.0, 1), (2.0, 6)] {
             let circle = Circle { width, fold };
+            let wide = found(&circle, &[0.3], &[1000f32.ln()]);
+            assert!(wide > -0.02, "{circle:?}: {wide}");
             for (mean, sd) in [(0.2f32, 0.1f32), (3.0, 0.4), (-9.0, 1.5), (40.0, 0.05)] {
                 // ∫ q ln q/p over one turn.
                 let wrap = |x: f64, centre: f64, sd: f64, step: f64| -> f64 {

@@ -11,12 +11,17 @@ use super::scores::Scores;
 /// A line for each training, a column for each score that any of them has.
 pub fn table(done: &[Trained<'_>]) -> String {
     let names = score_names(done);
-    let mut csv = format!("data,model,seed,{}\n", names.join(","));
+    let mut csv = format!("data,model,seed,{}\n", names.iter().map(|n| field(n)).collect::<Vec<_>>().join(","));
     for Trained { data, model, seed, scores } in done {
         let values = names.iter().map(|name| scores.get(name).map_or(String::new(), |v| format!("{v:.5}")));
         let _ = writeln!(csv, "\"{data}\",\"{model}\",{seed},{}", values.collect::<Vec<_>>().join(","));
     }
     csv
+}
+
+/// A name as CSV has it: quoted if it holds a comma.
+fn field(name: &str) -> String {
+    if name.contains(',') { format!("\"{name}\"") } else { name.to_owned() }
 }
 
 fn score_names(done: &[Trained<'_>]) -> Vec<String> {

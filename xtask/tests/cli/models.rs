@@ -177,6 +177,9 @@ fn walls_are_mapped_and_measured_against_the_weight_of_boundaries() {
     let table = std::fs::read_to_string(Path::new(&out).join("table.csv")).unwrap();
     let header = table.lines().next().unwrap();
     assert!(header.contains("ARI of domain") && header.contains("boundary of domain, true = 1"), "{header}");
+    // Names hold commas.
+    let fields = |line: &str| line.split('"').step_by(2).map(|plain| plain.matches(',').count()).sum::<usize>();
+    assert!(table.lines().all(|line| fields(line) == fields(header)), "{table}");
     let physics = |model: &str| -> f64 {
         let history = Path::new(&out).join(format!("runs/walls/{model}/0/history.csv"));
         let history = std::fs::read_to_string(history).unwrap();
