@@ -91,6 +91,8 @@ fn the_whole_objective_has_the_gradient_of_its_value() {
             let gradient = gradient(&model, &data);
             let mut random = gradient.clone();
             random.values_mut().flat_map(|(_, v)| v).for_each(|v| *v = rng.gen_range(-1.0..1.0));
+            assert_eq!(gradient.contains_key("prior_means"), components > 1);
+            assert_eq!(gradient.contains_key("deconvolution1.weight"), decoder == DecoderKind::Convolutional);
             for name in gradient.keys() {
                 let norm = dot(&gradient, &only(&gradient, name)).abs();
                 // A gradient near zero would pass whatever it is.

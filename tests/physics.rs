@@ -109,7 +109,10 @@ fn terms_need_neighbours_that_fit() {
         fitted.unwrap_err().to_string()
     };
     assert!(fit((&patches).into()).starts_with("neighbours of the sites is missing"));
-    let some = patches.select(&[0, 1, 2]).unwrap();
+    let alone = NeighbourGraph::new(vec![0; patches.len()], Vec::new()).unwrap();
+    let message = fit(Examples::from(&patches).beside(&alone));
+    assert!(message.contains("joins sites that are trained on"), "{message}");
+    let some = patches.select(&(0..120).collect::<Vec<_>>()).unwrap();
     let message = fit(Examples::from(&some).beside(&graph));
     assert!(message.contains("graph of neighbours"), "{message}");
 }

@@ -40,6 +40,11 @@ pub fn turned(data: &Dataset, params: &TurnedParams) -> Result<Dataset> {
         return Err(parsimon_core::Error::Empty { what: "images", shape: vec![0] }.into());
     };
     require(params.margin <= 1024, "margin", params.margin as f64, "0 to 1024 pixels")?;
+    // The same pixels would be another share of goals of another size.
+    let size = |patches: &Patches| (patches.shape().0, patches.shape().1);
+    let alike = data.goals.as_ref().is_none_or(|goals| size(goals) == size(patches));
+    let what = "margin around images whose goals have another size";
+    require(alike || params.margin == 0, what, params.margin as f64, "0 pixels")?;
     let known = ["angle", "dx", "dy"].into_iter().find(|name| data.truth.contains_key(*name));
     if let Some(name) = known.filter(|_| params.rotation > 0.0) {
         return Err(parsimon_core::Error::DuplicateColumn(name.to_owned()).into());
@@ -127,6 +132,9 @@ mod tests {
             assert!(turned(&blob(), &wrong).is_err());
         }
         assert!(turned(&Dataset::default(), &TurnedParams::default()).is_err());
+        let small = Patches::new(Array4::zeros((40, 7, 7, 1)), Scaling::unit(1)).unwrap();
+        let unlike = Dataset { goals: Some(small), ..blob() };
+        assert!(turned(&unlike, &TurnedParams { margin: 2, ..TurnedParams::default() }).is_err());
         let further = TurnedParams { rotation: 0.0, shift: 0.3, margin: 4, seed: 2 };
         let known = turned(&blob(), &TurnedParams { rotation: 0.3, ..TurnedParams::default() }).unwrap();
         let far = turned(&known, &further).unwrap();

@@ -12,7 +12,7 @@ use parsimon_ivae::{Examples, Noise};
 use parsimon_patch::{Cut, cut};
 use parsimon_report::Figure;
 
-use crate::args::{AnalyzeArgs, MethodArg, NormaliseArg, PolarityArg};
+use crate::args::{AnalyzeArgs, CentringArg, MethodArg, NormaliseArg, PolarityArg, TrainingArgs};
 use crate::output::Output;
 use crate::train::{self, Trained};
 use crate::{demo, figures, report};
@@ -85,7 +85,10 @@ pub fn run(args: &AnalyzeArgs) -> Result<()> {
     let batch = (rows / 30).clamp(8, 100);
     let epochs = (STEPS * batch).div_ceil(rows).clamp(40, 200);
     let options = train::options(&args.training, rows, epochs, batch, 2);
-    let params = train::params(&args.training, data, data.scaling(), Noise::GaussianLearned, Some(ANGLE))?;
+    // The neighbours in the patch of an atom are no object to be sought.
+    let centring = Some(args.training.centring.unwrap_or(CentringArg::Off));
+    let training = TrainingArgs { centring, ..args.training.clone() };
+    let params = train::params(&training, data, data.scaling(), Noise::GaussianLearned, Some(ANGLE))?;
     let run = out.sub("run");
     let sites = detection.sites.select(&cut.kept);
     let kinds = classes(&detection, &cut);

@@ -11,6 +11,9 @@ use crate::args::AnimateArgs;
 use crate::output::Output;
 use crate::{figures as own, train};
 
+/// The file of an animation.
+pub const ANIMATION: &str = "training.gif";
+
 /// How long a frame is shown.
 const MILLISECONDS: u16 = 300;
 
@@ -54,9 +57,9 @@ impl Recorder {
         let limits = [range(self.seen.iter().flat_map(|s| &s.x)), range(self.seen.iter().flat_map(|s| &s.y))];
         let frames = self.seen.into_iter().map(|s| s.frame(labels, limits)).collect::<Result<Vec<_>>>()?;
         let animation = Animation::new(&frames, MILLISECONDS)?;
-        out.write("training.gif", &animation.gif()?)?;
+        out.write(ANIMATION, &animation.gif()?)?;
         out.write("training.png", &animation.apng()?)?;
-        println!("wrote {} and {}", out.path("training.gif").display(), out.path("training.png").display());
+        println!("wrote {} and {}", out.path(ANIMATION).display(), out.path("training.png").display());
         Ok(())
     }
 }

@@ -62,6 +62,11 @@ impl Earlier {
     }
 }
 
+/// Epochs that the training of the checkpoint was to have, if there is one.
+pub fn epochs(run: &Output) -> Option<usize> {
+    load_config(&run.path(FOLDER)).ok().map(|config| config.training.epochs)
+}
+
 /// Where the checkpoint of a run stands, if it was made with the same options but for the epochs.
 pub fn resumed(device: &Cpu, config: &Config, run: &Output) -> Result<State<Ivae<Cpu>>> {
     let (folder, checkpoint) = (run.folder().display(), run.path(FOLDER));

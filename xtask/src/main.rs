@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, reason = "a command line program talks to its user")]
 
 mod analyze;
+mod analyze_args;
 mod animate;
 mod args;
 mod arithmetic;

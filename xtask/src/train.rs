@@ -81,7 +81,8 @@ pub fn params(
         convolutions: args.convolutions.clone(),
         decoder: match args.decoder {
             Some(DecoderArg::Convolutional) => DecoderKind::Convolutional,
-            None if args.invariances().none() && !args.convolutions.is_empty() => DecoderKind::Convolutional,
+            // With one alone nothing is pooled, and dense layers would lead to every pixel of every filter.
+            None if args.invariances().none() && args.convolutions.len() > 1 => DecoderKind::Convolutional,
             _ => DecoderKind::Dense,
         },
         hidden: args.hidden.clone(),
@@ -260,8 +261,10 @@ impl Trained {
         let chosen = if starts.is_empty() { String::new() } else { format!(", best of {} starts", starts.len()) };
         let stopped = if *interrupted { ", stopped by Ctrl-C" } else { "" };
         let seconds = state.history.last().map_or(0.0, |e| e.seconds);
+        let physics = last.train.physics;
+        let physics = if physics > 0.0 { format!(", and {physics:.3} of physics beside it") } else { String::new() };
         format!(
-            "epoch {epoch}: {} {:.2}{held_out} nats, {seconds:.1} s of training{chosen}{stopped}",
+            "epoch {epoch}: {} {:.2}{held_out} nats{physics}, {seconds:.1} s of training{chosen}{stopped}",
             if state.model.params().deterministic { "−log p" } else { "−ELBO" },
             last.train.loss
         )
@@ -325,6 +328,9 @@ pub fn watched(args: &TrainArgs, watch: Watch<'_>) -> Result<bool> {
         None
     };
     let (labels, factors) = (labels.map(|l| l.view()), factors.map(|f| f.view()));
+    if args.resume && training.epochs.is_none() {
+        training.epochs = checkpoint::epochs(&run);
+    }
     let options = options(&training, data.len(), 60, 100, 1);
     let rows = options.check(data.len())?.train;
     let (first, last) = (rows.start, rows.end);
@@ -362,6 +368,9 @@ pub fn watched(args: &TrainArgs, watch: Watch<'_>) -> Result<bool> {
     if params.boundary.is_some() {
         let wants = || format!("{}: --boundary needs `sites`, which the file lacks", args.data.display());
         let kinds = dataset.labels.as_ref().and_then(|l| l.as_slice());
+        if kinds.is_some() {
+            println!("note: boundaries are those between neighbours of one kind, as `labels` say");
+        }
         data = data.beside(&neighbour_graph(dataset.sites.as_ref().with_context(wants)?, kinds)?);
     }
     let trained = fit(&data, &params, options, &run, args.resume, watch)?;

@@ -15,7 +15,7 @@ pub struct TrainingArgs {
     /// Filters of convolutions before the hidden layers of the encoder, such as 32,64,64: 3×3 pixels, pooled in between
     #[arg(long, value_delimiter = ',')]
     pub convolutions: Vec<usize>,
-    /// What decodes where there are no invariances [default: convolutional if there are convolutions]
+    /// What decodes where there are no invariances [default: convolutional if there are several convolutions]
     #[arg(long, value_enum)]
     pub decoder: Option<DecoderArg>,
     /// Units of the hidden layers, of the encoder and, in reverse, of the decoder
@@ -81,7 +81,8 @@ pub struct TrainingArgs {
     /// Gaussians of which the prior of the content is made, learned with the model; 1: N(0,1)
     #[arg(long, default_value_t = 1)]
     pub prior_components: usize,
-    /// Passes over the training rows
+    /// Passes over the training rows [default: 60 in train, or what a resumed training was to have; in analyze 40 to 200, more for
+    /// fewer patches]
     #[arg(long)]
     pub epochs: Option<usize>,
     /// Rows of a step [default: 50, or 100 where a step decodes every pixel, or fewer if there are few rows]
@@ -165,9 +166,9 @@ pub enum DecoderArg {
 /// Whether objects are sought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum CentringArg {
-    /// They are.
+    /// Objects are sought.
     On,
-    /// They lie where they lie.
+    /// Objects are taken to lie in the middle.
     Off,
 }
 

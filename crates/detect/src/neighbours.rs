@@ -79,7 +79,8 @@ pub fn neighbour_graph(sites: &Sites, kinds: Option<&[i64]>) -> parsimon_core::R
         let points: Vec<[f64; 2]> = rows.iter().map(|&i| sites.as_slice()[i]).map(|s| [s.y, s.x]).collect();
         let near = Neighbours::new(&points);
         let nearest = (0..rows.len()).map(|k| near.nearest(k)).filter(|d| d.is_finite()).collect();
-        let Some(spacing) = median(nearest) else { continue };
+        // Sites in one place would all be neighbours of each other.
+        let Some(spacing) = median(nearest).filter(|s| *s > 0.0) else { continue };
         let shells: Vec<Vec<(usize, f64)>> = (0..rows.len()).map(|k| near.within(k, SHELL * spacing)).collect();
         let mut numbers: Vec<usize> = shells.iter().map(Vec::len).collect();
         numbers.sort_unstable();
@@ -173,6 +174,8 @@ mod tests {
         assert!((graph.median_side().unwrap() - 1.0 / 3f64.sqrt()).abs() < 1e-9);
         assert!(neighbour_graph(&sites, Some(&kinds[1..])).is_err());
         assert!(neighbour_graph(&Sites::new(vec![site(0, 1.0, 1.0)]).unwrap(), None).unwrap().pairs().is_empty());
+        let one_place = Sites::new(vec![site(0, 1.0, 1.0); 500]).unwrap();
+        assert!(neighbour_graph(&one_place, None).unwrap().pairs().is_empty());
         assert!(neighbour_graph(&Sites::default(), None).unwrap().pairs().is_empty());
     }
 

@@ -172,16 +172,23 @@ fn spectra(path: &Path, stored: &Stored, arrays: Option<&Arrays>) -> Result<Spec
     Spectra::new(values, energy).map_err(|e| Error::data(path, e))
 }
 
-/// Writes a DATA file as NPZ; [`read_dataset`] gives the same back, of sites their positions alone.
+/// Writes a DATA file as NPZ; [`read_dataset`] gives the same back, of sites their positions and of a micrograph its
+/// values and pixel size.
 ///
 /// `images` (N×H×W if there is one channel) and `spectra` are float32, `labels` int64, `targets` float32, truth columns
 /// float64. Images are written in \[0,1\]; what 0 and 1 stand for follows in `images_low` and `images_high`, unless
 /// they stand for themselves.
 ///
 /// # Errors
-/// If the parts differ in length, a truth column has a name of the above, or the file cannot be written.
+/// If the parts differ in length, sites are of several frames, a truth column has a name of the above, or the file cannot be
+/// written.
 pub fn write_dataset(path: &Path, data: &Dataset) -> Result<()> {
     data.samples().map_err(|e| Error::data(path, e))?;
+    let frame = data.sites.iter().flatten().map(|s| s.frame).max().unwrap_or(0);
+    if frame > 0 {
+        let (what, accepted) = ("frame of a site".to_owned(), "0, because a data file holds one micrograph");
+        return Err(Error::data(path, parsimon_core::Error::Range { what, value: frame as f64, accepted }));
+    }
     for name in data.truth.keys() {
         check_name(path, name, &RESERVED)?;
     }

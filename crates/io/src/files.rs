@@ -119,6 +119,11 @@ pub(crate) fn check_size(needed: u64, file: usize) -> std::result::Result<(), St
     if needed > most(file) {
         return Err(format!("it claims {needed} bytes of values, far more than its {file} bytes can hold"));
     }
+    check_room(needed)
+}
+
+/// Fails if the memory cannot hold this many bytes.
+pub(crate) fn check_room(needed: u64) -> std::result::Result<(), String> {
     let room = usize::try_from(needed).is_ok_and(|n| Vec::<u8>::new().try_reserve_exact(n).is_ok());
     if room { Ok(()) } else { Err(format!("its {needed} bytes of values do not fit in memory")) }
 }

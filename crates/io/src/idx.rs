@@ -7,7 +7,7 @@ use flate2::read::MultiGzDecoder;
 use ndarray::{Array1, Array4};
 use parsimon_core::{Dataset, Patches, Range, Scaling};
 
-use crate::files::{check_size, read_bytes};
+use crate::files::{check_room, check_size, read_bytes};
 use crate::{Error, Result};
 
 /// What an array of unsigned bytes begins with, before its number of dimensions; others were never seen.
@@ -87,7 +87,8 @@ fn array(path: &Path) -> Result<(Vec<usize>, Vec<u8>)> {
         sizes.chunks_exact(4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]) as usize).collect();
     let count = shape.iter().try_fold(1u64, |product, n| product.checked_mul(*n as u64));
     let count = count.ok_or_else(|| bad(format!("it claims a shape of {shape:?}")))?;
-    check_size(count, stored.len()).map_err(bad)?;
+    // The numbers made of them need four times the room, beside the bytes.
+    check_size(count, stored.len()).and_then(|()| check_room(count.saturating_mul(5))).map_err(bad)?;
     let values = take(count as usize)?;
     let more = take(1)?.len();
     if values.len() as u64 != count || more > 0 {

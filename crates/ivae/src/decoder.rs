@@ -17,7 +17,8 @@ pub(crate) enum Decoder<D: Compute> {
     Convolutional(Box<ConvolutionalDecoder<D>>),
 }
 
-/// Dense layers to the coarsest grid of the encoder, then its convolutions in reverse, with pixels repeated where it pools.
+/// Dense layers to a coarse grid, then the encoder's convolutions in reverse, with pixels repeated where it pools; where a side
+/// is odd the grid has a pixel more than the encoder's.
 #[derive(Debug, Clone)]
 pub(crate) struct ConvolutionalDecoder<D: Compute> {
     layers: Vec<Dense<D>>,

@@ -129,7 +129,8 @@ impl<'a> Examples<'a> {
 
     /// Fails unless a model can be trained on them.
     pub(crate) fn check_known(&self, params: &Params, terms: bool) -> Result<()> {
-        if self.neighbours.is_none() && (terms || params.boundary.is_some()) {
+        let asked = terms || params.boundary.is_some();
+        if self.neighbours.is_none() && asked {
             let (what, accepted) =
                 ("neighbours of the sites", "a graph of them, because terms of physics speak of them");
             return Err(Error::Parameter { what, value: "missing".into(), accepted });
@@ -137,6 +138,12 @@ impl<'a> Examples<'a> {
         if let Some(found) = self.neighbours.as_ref().map(Neighbours::sites).filter(|n| *n != self.patches.len()) {
             let what = "graph of neighbours".to_owned();
             return Err(parsimon_core::Error::Length { what, found, expected: self.patches.len() }.into());
+        }
+        if let Some(neighbours) = self.neighbours.as_ref().filter(|_| asked)
+            && !neighbours.within(&self.trained)
+        {
+            let (what, accepted) = ("neighbours of the sites", "a graph that joins sites that are trained on");
+            return Err(Error::Parameter { what, value: "none".into(), accepted });
         }
         match (params.goal_channels, self.goals) {
             (Some(_), None) => Err(Error::Parameter {

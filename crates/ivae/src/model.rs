@@ -3,7 +3,7 @@ use dfdx::tensor::{NoneTape, PutTape, SplitTape, Tape, Tensor};
 use dfdx::tensor_ops::{TryAdd, TryMatMul, TryMul};
 use ndarray::Array4;
 use parsimon_nets::{Compute, Data, Matrix, Parameters, Precision, Rows, Scored, Target, matrix};
-use parsimon_objective::{Circle, Mixture, Normal, Posterior, Prior, negative_elbo, some};
+use parsimon_objective::{Mixture, Normal, Posterior, Prior, negative_elbo, some};
 use parsimon_train::{Loss, Model, Step, Terms};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -191,36 +191,31 @@ impl<D: Compute> Ivae<D> {
         }
         let all = self.params.columns().len();
         let content = all - self.params.latent;
-        // Which latents have which prior.
-        enum Of {
-            Angle(Circle),
-            Pose,
-            Content,
-        }
-        let first = usize::from(circle.is_some());
-        let parts =
-            [(circle.map(Of::Angle), 0..first), (Some(Of::Pose), first..content), (Some(Of::Content), content..all)];
-        let mut sum: Option<Scored<D, T>> = None;
-        for (of, columns) in parts.into_iter().filter(|(_, columns)| !columns.is_empty()) {
-            let (part, draw) = (q.some(all, columns.clone())?, some(draw, all, columns)?);
-            let Scored { total, rows } = match of {
-                Some(Of::Angle(circle)) => circle.divergence(&part, &draw)?,
-                Some(Of::Content) => self.divergence_of_content(&part, &draw)?,
-                _ => Normal.divergence(&part, &draw)?,
-            };
+        type Of<'f, D, T> = &'f dyn Fn(&Posterior<D, T>, &Matrix<D>) -> NetResult<Scored<D, T>>;
+        let part = |columns: std::ops::Range<usize>, divergence: Of<'_, D, T>| -> NetResult<Scored<D, T>> {
+            let (q, draw) = (q.some(all, columns.clone())?, some(draw, all, columns)?);
+            let Scored { total, rows } = divergence(&q, &draw)?;
             // The way back from the part to the whole goes with it.
             let ((_, mean), (_, log_sd), (total, own)) =
-                (part.mean.split_tape(), part.log_sd.split_tape(), total.split_tape());
-            let total = total.put_tape(own.merge(mean).merge(log_sd));
-            sum = Some(match sum {
-                Some(so_far) => Scored {
-                    total: so_far.total.try_add(total).map_err(failed)?,
-                    rows: so_far.rows.iter().zip(&rows).map(|(a, b)| a + b).collect(),
-                },
-                None => Scored { total, rows },
-            });
+                (q.mean.split_tape(), q.log_sd.split_tape(), total.split_tape());
+            Ok(Scored { total: total.put_tape(own.merge(mean).merge(log_sd)), rows })
+        };
+        let mut sum = part(content..all, &|q, draw| self.divergence_of_content(q, draw))?;
+        let mut add = |more: Scored<D, T>| -> NetResult<()> {
+            sum.rows.iter_mut().zip(&more.rows).for_each(|(a, b)| *a += b);
+            let so_far = sum.total.retaped::<T>();
+            let total = std::mem::replace(&mut sum.total, so_far);
+            sum.total = total.try_add(more.total).map_err(failed)?;
+            Ok(())
+        };
+        let first = usize::from(circle.is_some());
+        if let Some(circle) = circle {
+            add(part(0..1, &|q, draw| circle.divergence(q, draw))?)?;
         }
-        sum.ok_or_else(|| failed("no latents"))
+        if first < content {
+            add(part(first..content, &|q, draw| Normal.divergence(q, draw))?)?;
+        }
+        Ok(sum)
     }
 
     /// KL(q‖p) of the content.

@@ -17,7 +17,8 @@ use crate::{Error, Examples, Ivae, Result};
 /// Views less than so many steps apart show one direction.
 const APART: f32 = 1.75;
 
-/// Rows decoded at once, from every view.
+/// Pixels decoded at once, and rows at most, each from every view.
+const PIXELS: usize = 1 << 21;
 const ROWS: usize = 50;
 
 impl<D: Compute> Ivae<D> {
@@ -40,7 +41,9 @@ impl<D: Compute> Ivae<D> {
         data.check(self.params())?;
         let rows: Vec<usize> = (0..data.patches.len()).collect();
         let mut found = Vec::with_capacity(rows.len());
-        for rows in rows.chunks(ROWS) {
+        let (height, width, _) = self.params().size;
+        let at_once = (PIXELS / (height * width * encoder.views.count())).clamp(1, ROWS);
+        for rows in rows.chunks(at_once) {
             found.extend(self.modes_of(encoder, &data.batch(self.params(), rows)?)?);
         }
         let mut embedding = Embedding::new(found.len());

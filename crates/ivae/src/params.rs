@@ -1,10 +1,10 @@
-use std::f32::consts::{PI, SQRT_2};
+use std::f32::consts::PI;
 
 use parsimon_nets::{Activation, POSE};
-use parsimon_objective::{Circle, Weight};
+use parsimon_objective::Weight;
 use serde::{Deserialize, Serialize};
 
-use crate::{BoundaryCost, Condition, Error, Invariances, Noise, Result};
+use crate::{BoundaryCost, Condition, Error, Invariances, Noise, Prior, Result};
 
 /// Parameters of an invariant VAE.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -88,35 +88,6 @@ pub enum Inference {
     Views(usize),
 }
 
-/// Priors of the latents: standard deviations of those of the pose, whose means are those of an object at rest, and the form
-/// of that of the content.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Prior {
-    /// Of the angle, in rad; above 0, default 1. Infinite: every angle is as likely.
-    pub angle: f32,
-    /// Turns by so many equal parts of a full one leave every object as it was, so that angles need be known within one
-    /// part only; 1 to 12, default 1.
-    #[serde(default = "one")]
-    pub symmetry: usize,
-    /// Of either shift, in half-widths of the patch; above 0, default 0.1.
-    pub shift: f32,
-    /// Of ln scale; above 0, default 0.1.
-    pub scale: f32,
-    /// Gaussians of which the prior of the content is made; 1 to 100, default 1, which is N(0,1). More are learned with the model.
-    #[serde(default = "one")]
-    pub components: usize,
-}
-
-fn one() -> usize {
-    1
-}
-
-impl Default for Prior {
-    fn default() -> Self {
-        Self { angle: 1.0, symmetry: 1, shift: 0.1, scale: 0.1, components: 1 }
-    }
-}
-
 impl Params {
     /// A model of rotation and translation for patches of this height, width and number of channels.
     pub fn new(size: (usize, usize, usize)) -> Self {
@@ -174,8 +145,13 @@ impl Params {
         if self.convolutions.len() > 8 || self.convolutions.iter().any(|f| !(1..=4096).contains(f)) {
             return bad("convolutions", format!("{:?}", self.convolutions), "up to 8 layers of 1 to 4096 filters");
         }
-        if self.decoder == DecoderKind::Convolutional && (self.convolutions.is_empty() || !self.invariances.none()) {
-            return bad("decoder", "convolutional".into(), "dense without convolutions, and with invariances");
+        if self.decoder == DecoderKind::Convolutional {
+            if !self.invariances.none() {
+                return bad("decoder", "convolutional".into(), "one of coordinates for a model with invariances");
+            }
+            if self.convolutions.is_empty() {
+                return bad("decoder", "convolutional".into(), "dense for a model without convolutions");
+            }
         }
         if self.centred && !self.invariances.translation {
             return bad("centring", "on".into(), "off without translation, which says how far an object lay off");
@@ -211,7 +187,7 @@ impl Params {
         }
         self.condition.check()?;
         if let Some(boundary) = &self.boundary {
-            boundary.check(&self.columns())?;
+            boundary.check(self)?;
         }
         let angle = if self.prior.angle == f32::INFINITY { 1.0 } else { self.prior.angle };
         let mut positive = vec![
@@ -271,36 +247,6 @@ impl Params {
             Inference::Views(count) => Some(count),
             Inference::Plain => None,
         }
-    }
-
-    /// The prior of the angle, where the encoder reads it off the patch and it is not a normal distribution.
-    pub(crate) fn circle(&self) -> Option<Circle> {
-        let Prior { angle: width, symmetry: fold, .. } = self.prior;
-        let plain = self.invariances.rotation && self.views().is_none();
-        (plain && (width == f32::INFINITY || fold > 1)).then_some(Circle { width, fold })
-    }
-
-    /// ln of the prior probability of each view: that of its angle by a normal distribution of the prior's width, wrapped
-    /// around the circle.
-    pub(crate) fn log_prior_of_views(&self) -> Vec<f32> {
-        self.log_prior_about(self.prior.angle)
-    }
-
-    /// The same of the difference of two angles.
-    pub(crate) fn log_prior_of_turns(&self) -> Vec<f32> {
-        self.log_prior_about(SQRT_2 * self.prior.angle)
-    }
-
-    fn log_prior_about(&self, width: f32) -> Vec<f32> {
-        let Some(count) = self.views() else { return Vec::new() };
-        let part = 2.0 * PI / self.prior.symmetry as f32;
-        let density = |k: usize| -> f32 {
-            let angle = part * k as f32 / count as f32;
-            (-8..=8).map(|turn| (-0.5 * ((angle + part * turn as f32) / width).powi(2)).exp()).sum()
-        };
-        let densities: Vec<f32> = (0..count).map(density).collect();
-        let sum: f32 = densities.iter().sum();
-        densities.into_iter().map(|d| (d / sum).max(f32::MIN_POSITIVE).ln()).collect()
     }
 
     /// Latents that are shifts: which (right, down) of what is off, and the prior width.
@@ -367,6 +313,14 @@ mod tests {
             (Params { boundary: cost(0.0, "z1", (0.0, 1.0)), ..base.clone() }, "weight of boundaries"),
             (Params { boundary: cost(f32::NAN, "z1", (0.0, 1.0)), ..base.clone() }, "weight of boundaries"),
             (Params { boundary: cost(1.0, "z3", (0.0, 1.0)), ..base.clone() }, "latent whose boundaries cost"),
+            (
+                Params {
+                    boundary: cost(1.0, "angle", (0.0, 1.0)),
+                    prior: Prior { symmetry: 4, ..prior(1.0) },
+                    ..base.clone()
+                },
+                "latent whose boundaries cost",
+            ),
             (Params { boundary: cost(1.0, "z1", (0.5, 0.2)), ..base.clone() }, "rise of the cost"),
             (Params { boundary: cost(1.0, "z1", (0.5, f64::NAN)), ..base.clone() }, "rise of the cost"),
             (Params { prior: prior(0.0), ..base.clone() }, "prior of the angle"),
@@ -396,19 +350,6 @@ mod tests {
             let message = params.check().unwrap_err().to_string();
             assert!(message.starts_with(word), "{message}");
         }
-    }
-
-    #[test]
-    fn views_share_the_prior_of_the_angle() {
-        let prior = |angle| Prior { angle, symmetry: 2, ..Prior::default() };
-        let params = |angle| Params { inference: Inference::Views(8), prior: prior(angle), ..Params::new((8, 8, 1)) };
-        params(f32::INFINITY).check().unwrap();
-        assert!(params(f32::INFINITY).log_prior_of_views().iter().all(|p| (p + 8f32.ln()).abs() < 1e-5));
-        let narrow = params(0.3).log_prior_of_views();
-        assert!((narrow.iter().map(|p| p.exp()).sum::<f32>() - 1.0).abs() < 1e-5);
-        assert!(narrow[0] > narrow[1] && (narrow[1] - narrow[7]).abs() < 1e-4, "{narrow:?}");
-        assert_eq!(params(0.3).places()[0], (0, PI / 16.0));
-        assert!(Params::new((8, 8, 1)).log_prior_of_views().is_empty());
     }
 
     #[test]

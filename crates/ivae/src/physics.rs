@@ -37,7 +37,7 @@ impl BoundaryCost {
         Self { weight, latents: Vec::new(), width: 1.0, rise: (0.2, 0.5) }
     }
 
-    pub(crate) fn check(&self, columns: &[String]) -> Result<()> {
+    pub(crate) fn check(&self, params: &Params) -> Result<()> {
         let bad = |what, value: String, accepted| Err(Error::Parameter { what, value, accepted });
         for (what, value) in [("weight of boundaries", self.weight), ("width of boundaries", self.width)] {
             if !(value.is_finite() && value > 0.0) {
@@ -48,10 +48,17 @@ impl BoundaryCost {
         if !(0.0 <= from && from <= until && until <= 1.0) {
             return bad("rise of the cost of boundaries", format!("{from} to {until}"), "0 to 1, not falling");
         }
-        match self.latents.iter().find(|name| !columns.contains(name)) {
-            Some(name) => bad("latent whose boundaries cost", format!("`{name}`"), "the latents of the model"),
-            None => Ok(()),
+        let columns = params.columns();
+        for (i, name) in self.latents.iter().enumerate() {
+            let value = || format!("`{name}`");
+            if !columns.contains(name) || self.latents[..i].contains(name) {
+                return bad("latent whose boundaries cost", value(), "latents the model has, each once");
+            }
+            if name == "angle" && params.prior.symmetry > 1 {
+                return bad("latent whose boundaries cost", value(), "others where a part of a turn changes nothing");
+            }
         }
+        Ok(())
     }
 
     fn term<D: Compute>(&self, content: &[String]) -> Term<D> {
@@ -104,6 +111,11 @@ impl Neighbours {
             Some(*end)
         }));
         Self { all: of.concat(), starts, kinds: graph.kinds().to_vec() }
+    }
+
+    /// Whether two of these rows are neighbours.
+    pub(crate) fn within(&self, rows: &std::ops::Range<usize>) -> bool {
+        rows.clone().any(|site| self.of(site).iter().any(|(other, _)| rows.contains(other)))
     }
 
     pub(crate) fn sites(&self) -> usize {

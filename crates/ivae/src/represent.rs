@@ -27,7 +27,7 @@ pub fn train<'a, D: Compute>(
 /// As [`train`], with further terms of physics, such as one's own.
 ///
 /// # Errors
-/// As [`train`], and if there are terms, but no neighbours for them to speak of.
+/// As [`train`], and if there are terms, but no neighbours for them to speak of, or `patience`, whose measure leaves them out.
 pub fn train_with<'a, D: Compute>(
     device: &D,
     params: &Params,
@@ -40,9 +40,14 @@ pub fn train_with<'a, D: Compute>(
     params.check()?;
     let mut data = data.into();
     data.check(params)?;
-    data.check_known(params, !terms.is_empty())?;
     let rows = data.patches.len();
     (data.trained, data.seed) = (options.check(rows)?.train, options.seed);
+    data.check_known(params, !terms.is_empty())?;
+    if let Some(patience) = options.patience.filter(|_| params.boundary.is_some() || !terms.is_empty()) {
+        // The best −ELBO is that of an epoch before physics had its weight.
+        let accepted = "none with terms of physics, which the −ELBO leaves out";
+        return Err(Error::Parameter { what: "patience", value: patience.to_string(), accepted });
+    }
     let make = |rng: &mut ChaCha8Rng| match Ivae::new(device, params, rng) {
         Ok(model) => Ok(model.with_physics(terms)),
         Err(Error::Nets(e)) => Err(e.into()),

@@ -147,10 +147,9 @@ impl Experiment {
         if let Some(sweep) = self.models.iter().filter_map(|m| m.sweep).find(|s| !s.is_finite()) {
             bail!("sweep = {sweep}, accepted are finite numbers");
         }
-        ensure!(
-            self.sweep.is_some() || self.models.iter().all(|m| m.sweep.is_none()),
-            "a model has a place in no sweep"
-        );
+        let swept = self.models.iter().any(|m| m.sweep.is_some());
+        ensure!(swept || self.sweep.is_none(), "the sweep needs models with a `sweep`, a number each");
+        ensure!(self.sweep.is_some() || !swept, "a model has a place in no sweep");
         for (class, order) in &self.symmetry {
             let sound = class.parse::<i64>().is_ok() && *order > 0;
             ensure!(sound, "symmetry {class} = {order}, accepted are a class and an order from 1");
@@ -163,8 +162,11 @@ impl Experiment {
         self.symmetry.get(&class.to_string()).copied().unwrap_or(1)
     }
 
-    pub fn check_colours(&self, known: &Dataset) -> Result<()> {
-        let is_latent = |name: &str| ["angle", "dx", "dy", "scale"].contains(&name) || name.starts_with('z');
+    pub fn check_names(&self, known: &Dataset) -> Result<()> {
+        let is_latent = |name: &str| {
+            ["angle", "dx", "dy", "scale"].contains(&name)
+                || name.strip_prefix('z').is_some_and(|n| n.parse::<usize>().is_ok())
+        };
         for colour in &self.colour {
             let there =
                 known.truth.contains_key(colour) || is_latent(colour) || (colour == "class" && known.labels.is_some());

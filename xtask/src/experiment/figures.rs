@@ -12,7 +12,7 @@ use parsimon_report::colour::ColourMap;
 use parsimon_report::figures::{self, Colour, Line, MapStyle, Steps};
 
 use super::Trained;
-use super::described::Experiment;
+use super::described::{Experiment, stem};
 use super::scores::{classes_of, found_classes};
 use crate::figures::from_median;
 
@@ -75,7 +75,7 @@ pub fn maps(
     let mut row = Vec::new();
     for name in &experiment.maps {
         if let Some(truth) = classes_of(known, name) {
-            let Some(found) = found_classes(content.view(), known, &truth, trained.clone()) else { continue };
+            let found = found_classes(content.view(), known, &truth, trained.clone());
             let found = named_alike(&found, &truth, known.labels.as_ref());
             row.push(class_map(place, &found, format!("{model}: {name}"))?);
         } else if let Some(column) = latents.get(name) {
@@ -83,7 +83,8 @@ pub fn maps(
             if let Some(kinds) = known.labels.as_ref().and_then(|l| l.as_slice()) {
                 from_median(&mut values, kinds);
             }
-            let (title, label) = (format!("{model}: {name}"), name.clone());
+            let of_kind = if known.labels.is_some() { " from the median of each kind" } else { "" };
+            let (title, label) = (format!("{model}: {name}"), format!("{name}{of_kind}"));
             let style = MapStyle { title, label, colours: ColourMap::Diverging, ..MapStyle::default() };
             row.push(figures::site_map(place.0, place.1, &values.to_vec(), &style)?);
         }
@@ -100,14 +101,14 @@ fn named_alike(found: &Array1<i64>, truth: &Array1<i64>, kinds: Option<&Array1<i
     }
     let most = |votes: &BTreeMap<i64, usize>| votes.iter().max_by_key(|(_, n)| **n).map_or(-1, |(t, _)| *t);
     let name: BTreeMap<(i64, i64), i64> = votes.iter().map(|(key, votes)| (*key, most(votes))).collect();
-    found.iter().enumerate().map(|(i, f)| name[&(kind(i), *f)]).collect()
+    found.iter().enumerate().map(|(i, f)| if *f == -1 { -1 } else { name[&(kind(i), *f)] }).collect()
 }
 
 /// Scores against the number that the models of the sweep differ by, a line for each seed.
 pub fn sweeps(experiment: &Experiment, done: &[Trained<'_>]) -> Result<Vec<Figure>> {
     let Some(sweep) = &experiment.sweep else { return Ok(Vec::new()) };
     let mut drawn = Vec::new();
-    for (number, score) in sweep.scores.iter().enumerate() {
+    for score in &sweep.scores {
         let mut lines: BTreeMap<(&str, u64), Vec<[f64; 2]>> = BTreeMap::new();
         for Trained { data, model, seed, scores } in done {
             let place = experiment.models.iter().find(|m| m.name == *model).and_then(|m| m.sweep);
@@ -131,7 +132,9 @@ pub fn sweeps(experiment: &Experiment, done: &[Trained<'_>]) -> Result<Vec<Figur
             let title = format!("{}: {score}", experiment.title);
             let figure = figures::lines(&lines, Steps::Linear, &sweep.label, score, &title)?;
             let caption = figure.caption.clone();
-            drawn.push(figure.named(&format!("sweep{}", number + 1), &caption));
+            drawn.push(figure.named(&format!("sweep_{}", stem(score)), &caption));
+        } else {
+            println!("note: no training has a score named `{score}` to draw");
         }
     }
     Ok(drawn)

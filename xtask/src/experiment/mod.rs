@@ -13,11 +13,12 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use parsimon_core::Dataset;
 use parsimon_datasets::{TurnedParams, turned};
+use parsimon_report::Figure;
 use parsimon_report::figures::grid;
 
 use self::described::{Data, Model, Turn, described, stem};
 use self::scores::{Scores, scores};
-use crate::animate::Recorder;
+use crate::animate::{ANIMATION, Recorder};
 use crate::args::{Cli, Command, ExperimentArgs};
 use crate::output::Output;
 use crate::{dataset, train};
@@ -41,9 +42,9 @@ pub fn run(args: &ExperimentArgs) -> Result<()> {
     for data in &experiment.data {
         let path = out.path(&format!("data/{}.npz", stem(&data.name)));
         let known = prepare(data, args.data.as_deref(), &path)?;
-        experiment.check_colours(&known)?;
+        experiment.check_names(&known)?;
         maps.extend(figures::true_maps(&experiment, &known)?);
-        let mut row = Vec::new();
+        let mut row: Vec<Vec<Figure>> = Vec::new();
         for model in &experiment.models {
             for seed in 0..seeds {
                 let run = out.sub(&format!("runs/{}/{}/{seed}", stem(&data.name), stem(&model.name)));
@@ -58,13 +59,18 @@ pub fn run(args: &ExperimentArgs) -> Result<()> {
                 println!("  {}", found.line());
                 if seed == 0 && model.draw {
                     let title = format!("{}, {}", data.name, model.name);
-                    row.extend(figures::latents(&experiment, &latents, &known, &title)?);
+                    row.push(figures::latents(&experiment, &latents, &known, &title)?);
                     maps.extend(figures::maps(&experiment, &latents, &known, run.folder(), &model.name)?);
                 }
                 done.push(Trained { data: &data.name, model: &model.name, seed, scores: found });
             }
         }
-        panels.push(row);
+        // A row for each data set, or, of one alone, for each model.
+        if experiment.data.len() > 1 {
+            panels.push(row.into_iter().flatten().collect());
+        } else {
+            panels.extend(row);
+        }
     }
     out.write("table.csv", tables::table(&done).as_bytes())?;
     out.write("summary.md", tables::summary(&experiment, &done)?.as_bytes())?;
@@ -146,7 +152,8 @@ fn fit(
     hasher.write(&std::fs::read(&args.data)?);
     let _ = write!(command, "\ndata {:016x}\n", hasher.finish());
     let done = run.path(DONE);
-    if std::fs::read_to_string(&done).is_ok_and(|done| done == command) {
+    let shown = recorder.is_none() || run.path(ANIMATION).exists();
+    if shown && std::fs::read_to_string(&done).is_ok_and(|done| done == command) {
         println!("  there already");
         return Ok(());
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use ndarray::{Array1, ArrayView1, ArrayView2, Axis};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 use parsimon_baselines::GaussianMixture;
 use parsimon_core::{Dataset, Embedding};
 use parsimon_detect::neighbour_graph;
@@ -70,13 +70,11 @@ pub fn scores(latents: &Embedding, known: &Dataset, run: &Path, symmetry: impl F
         let ari = if classes.len() <= CLASSES { mixture() } else { None };
         found.extend(ari.map(|v| ("ARI of a mixture".to_owned(), v)));
     }
+    let with_pose = with_pose(latents, &params.columns())?;
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     for (name, values) in known.truth.iter().filter(|(_, values)| values.iter().all(|v| v.is_finite())) {
         if let Some(truth) = classes_of(known, name) {
-            let pose = content.ncols() < latents.columns().len();
-            let all = latents.features();
-            for (points, with) in [(Some(&content), ""), (pose.then_some(&all), " with pose")] {
-                let Some(points) = points else { continue };
+            for (points, with) in std::iter::once((&content, "")).chain(with_pose.iter().map(|p| (p, " with pose"))) {
                 found.extend(of_classes(points.view(), known, (name, &truth), with, (&train, &test))?);
             }
             continue;
@@ -122,12 +120,24 @@ pub fn scores(latents: &Embedding, known: &Dataset, run: &Path, symmetry: impl F
     Ok(Scores(found))
 }
 
+/// Pose and content, without what the model was told, as points; none if there is no pose.
+fn with_pose(latents: &Embedding, columns: &[String]) -> Result<Option<Array2<f32>>> {
+    if columns.len() == latents.content().len() {
+        return Ok(None);
+    }
+    let mut own = Embedding::new(latents.len());
+    for name in columns {
+        own.push(name, latents.column(name)?.mean.clone(), None)?;
+    }
+    Ok(Some(own.features()))
+}
+
 /// Known numbers that are few and whole: classes beside the labels.
 pub fn classes_of(known: &Dataset, name: &str) -> Option<Array1<i64>> {
     let values = known.truth.get(name)?;
     let class = |v: &f64| (v.fract() == 0.0 && v.abs() < 1e6).then_some(*v as i64);
     let classes: Array1<i64> = values.iter().map(class).collect::<Option<_>>()?;
-    let count = distinct(classes.iter().copied());
+    let count = distinct(classes.iter().copied().filter(|c| *c != -1));
     (2..=CLASSES.min(10)).contains(&count).then_some(classes)
 }
 
@@ -136,25 +146,26 @@ fn distinct(classes: impl Iterator<Item = i64>) -> usize {
 }
 
 /// Classes that mixtures find in the latents of each kind of sample (`labels`), of as many components as there are true
-/// classes of that kind among the rows trained on, where they are fitted; none where they cannot be.
+/// classes of that kind among the rows trained on, where they are fitted; −1 (unknown) where they cannot be, and where the
+/// truth is unknown.
 pub fn found_classes(
     points: ArrayView2<'_, f32>,
     known: &Dataset,
     truth: &Array1<i64>,
     train: std::ops::Range<usize>,
-) -> Option<Array1<i64>> {
+) -> Array1<i64> {
     let kinds = known.labels.clone().unwrap_or_else(|| Array1::zeros(truth.len()));
     let mut found = Array1::from_elem(truth.len(), -1);
     for kind in kinds.iter().copied().collect::<BTreeSet<i64>>() {
-        let rows: Vec<usize> = (0..truth.len()).filter(|i| kinds[*i] == kind).collect();
+        let rows: Vec<usize> = (0..truth.len()).filter(|i| kinds[*i] == kind && truth[*i] != -1).collect();
         let fitted: Vec<usize> = rows.iter().copied().filter(|i| train.contains(i)).collect();
         let count = distinct(fitted.iter().map(|i| truth[*i]));
         let of = |rows: &[usize]| points.select(Axis(0), rows).mapv(f64::from);
-        let model = GaussianMixture::new(count).fit(of(&fitted).view()).ok()?;
-        let classes = model.classes(of(&rows).view()).ok()?;
-        rows.iter().zip(classes).for_each(|(row, class)| found[*row] = class);
+        let model = GaussianMixture::new(count).fit(of(&fitted).view());
+        let classes = model.and_then(|model| model.classes(of(&rows).view()));
+        rows.iter().zip(classes.into_iter().flatten()).for_each(|(row, class)| found[*row] = class);
     }
-    Some(found)
+    found
 }
 
 /// How well classes are found, on average over the kinds of held-out samples; of samples from an image, also the length of
@@ -167,11 +178,11 @@ fn of_classes(
     (train, test): (&[usize], &[usize]),
 ) -> Result<Vec<(String, f64)>> {
     let trained = train.first().map_or(0..0, |first| *first..first + train.len());
-    let Some(classes) = found_classes(points, known, truth, trained) else { return Ok(Vec::new()) };
+    let classes = found_classes(points, known, truth, trained);
     let kind = |i: usize| known.labels.as_ref().map_or(0, |l| l[i]);
     let mut each = Vec::new();
     for of in test.iter().map(|i| kind(*i)).collect::<BTreeSet<i64>>() {
-        let rows: Vec<usize> = test.iter().copied().filter(|i| kind(*i) == of).collect();
+        let rows: Vec<usize> = test.iter().copied().filter(|i| kind(*i) == of && classes[*i] != -1).collect();
         let pick = |classes: &Array1<i64>| classes.select(Axis(0), &rows);
         each.extend(adjusted_rand_index(pick(truth).view(), pick(&classes).view()));
     }

@@ -171,7 +171,13 @@ fn walls_are_mapped_and_measured_against_the_weight_of_boundaries() {
     std::fs::write(&file, text).unwrap();
     run(&["experiment", &file, "--out", &out]);
     let there = |name: &str| Path::new(&out).join(name).exists();
-    for name in ["maps.png", "sweep1.png", "sweep2.png", "latents.png", "runs/walls/vae/0/training.gif"] {
+    for name in [
+        "maps.png",
+        "sweep_ari_of_domain.png",
+        "sweep_boundary_of_domain_true_1.png",
+        "latents.png",
+        "runs/walls/vae/0/training.gif",
+    ] {
         assert!(there(name), "{name}");
     }
     let table = std::fs::read_to_string(Path::new(&out).join("table.csv")).unwrap();
@@ -190,6 +196,12 @@ fn walls_are_mapped_and_measured_against_the_weight_of_boundaries() {
     refused(&["experiment", &file, "--out", &out], &["`wall`"]);
     std::fs::write(&file, text.replace("sweep = 0", "sweep = nan")).unwrap();
     refused(&["experiment", &file, "--out", &out], &["sweep"]);
+
+    std::fs::write(&file, text.replace("sweep = 0", "").replace("sweep = 5", "")).unwrap();
+    refused(&["experiment", &file, "--out", &out], &["the sweep needs models"]);
+    let walls = format!("{out}/data/walls.npz");
+    let to = bench.path("patient");
+    refused(&["train", "vae", &walls, "--boundary", "5", "--patience", "2", "--out", &to], &["patience is 2"]);
 
     let cards = bench.path("cards.npz");
     run(&["dataset", "cards1", "--size", "10", "--per-suit", "20", "--out", &cards]);
@@ -267,6 +279,8 @@ fn training_repeats_itself_whatever_the_threads_and_resumes() {
     let half = bench.path("half");
     let words = ["train", "ivae", &data, "--out", &half, "--hidden", "16,16", "--batch", "20", "--inference", "plain"];
     refused(&with(&words, &["--epochs", "4", "--resume"]), &["4 epochs are done"]);
+    // Without --epochs it is as long as it was to be.
+    refused(&with(&words, &["--resume"]), &["4 epochs are done"]);
     refused(&with(&words, &["--epochs", "9", "--latent", "3", "--resume"]), &["trained with latent = 2;"]);
     refused(&with(&words, &["--epochs", "9", "--seed", "5", "--resume"]), &["seed = 0"]);
     refused(&with(&words, &["--epochs", "9", "--lr", "0.5", "--resume"]), &["learning_rate = 0.001"]);

@@ -170,6 +170,10 @@ fn datasets_keep_the_micrograph_they_are_from() {
     let found = back.micrograph.unwrap();
     assert_eq!((found.values(), found.y(), found.x()), (micrograph.values(), micrograph.y(), micrograph.x()));
     assert_eq!((back.sites, back.truth.len()), (Some(sites(5)), 0));
+    let mut later = sites(5).as_slice().to_vec();
+    later[3].frame = 2;
+    let later = Dataset { sites: Some(Sites::new(later).unwrap()), ..data.clone() };
+    assert!(message(write_dataset(&path, &later), "a.npz").contains("frame of a site is 2"));
     let few = Dataset { sites: Some(sites(4)), ..data };
     assert!(message(write_dataset(&path, &few), "a.npz").contains("`sites` has length 4, expected 5"));
 }
