@@ -160,9 +160,24 @@ fn maps(analysis: &Analysis) -> Result<Vec<Figure>> {
             }
             _ => {}
         }
+        if let Some((spread, sd)) = vague(&latent.mean, latent.sd.as_ref(), analysis.kinds.as_ref()) {
+            figure.caption += &format!(
+                " It varies by {spread:.2e} within a kind of site, less than its standard deviation of {sd:.2e}: a pattern \
+                 may be noise."
+            );
+        }
         drawn.push(figure);
     }
     Ok(drawn)
+}
+
+/// Spread of a latent about the median of each kind, and its mean standard deviation, where that is the larger.
+fn vague(mean: &Array1<f32>, sd: Option<&Array1<f32>>, kinds: Option<&(Vec<i64>, Vec<String>)>) -> Option<(f32, f32)> {
+    let mut off = mean.clone();
+    let one = vec![0; mean.len()];
+    from_median(&mut off, kinds.map_or(&one, |(kinds, _)| kinds));
+    let (spread, sd) = (off.std(0.0), sd?.mean()?);
+    (spread < sd).then_some((spread, sd))
 }
 
 fn scatters(analysis: &Analysis) -> Result<Vec<Figure>> {
@@ -225,4 +240,19 @@ fn pca(analysis: &Analysis) -> Result<Vec<Figure>> {
 
 fn pca_columns(components: &Embedding) -> Vec<String> {
     components.columns().iter().map(|c| c.name.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::array;
+
+    #[test]
+    fn a_latent_that_varies_less_than_it_is_known_is_vague() {
+        let (mean, kinds) = (array![0.0, 0.2, 5.0, 5.2], (vec![0, 0, 1, 1], Vec::new()));
+        let sd = |v: f32| Array1::from_elem(4, v);
+        assert!(vague(&mean, Some(&sd(0.5)), Some(&kinds)).is_some());
+        assert!(vague(&mean, Some(&sd(0.5)), None).is_none());
+        assert!(vague(&mean, Some(&sd(0.05)), Some(&kinds)).is_none() && vague(&mean, None, None).is_none());
+    }
 }
