@@ -95,7 +95,7 @@ fn steps(text: &str) -> Result<usize, String> {
 }
 
 /// Options of `train`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct TrainArgs {
     /// Kind of model
     #[arg(value_enum)]

@@ -2,8 +2,8 @@ use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result, bail, ensure};
 use dfdx::tensor::Cpu;
-use ndarray::s;
-use parsimon_core::{Patches, Range, Scaling, Spectra};
+use ndarray::{ArrayView1, ArrayView2, s};
+use parsimon_core::{Dataset, Patches, Range, Scaling, Spectra};
 use parsimon_detect::neighbour_graph;
 use parsimon_ivae::{
     Condition, Config, DecoderKind, Examples, Inference, Invariances, Ivae, Noise, Params, Prior, Usual,
@@ -34,6 +34,12 @@ const WIDE: f32 = 0.5;
 /// The narrowest prior width of a shift, in half-widths, with which objects are sought unasked.
 const FAR: f32 = 0.2;
 
+/// Views of a patch, if it is seen in several.
+const VIEWS: usize = 16;
+
+/// Share of the pixels that a step decodes.
+const PIXELS: f64 = 0.1;
+
 /// Parameters of a model of these data as the command line gives them; `decoded` is the scaling of what it decodes, `noise` and
 /// `angle` are the defaults of the likelihood and of the angle's prior width, that of the inference if there is none.
 pub fn params(
@@ -53,8 +59,9 @@ pub fn params(
     };
     let (inference, free) = match args.inference.unwrap_or(usual) {
         InferenceArg::Plain => (Inference::Plain, base.angle),
-        InferenceArg::Views => (Inference::Views(args.views), f32::INFINITY),
+        InferenceArg::Views => (Inference::Views(args.views.unwrap_or(VIEWS)), f32::INFINITY),
     };
+    effective(args, inference)?;
     let prior = Prior {
         angle: angle.unwrap_or(free),
         symmetry: args.symmetry,
@@ -102,6 +109,22 @@ pub fn params(
     })
 }
 
+/// Refuses options that would change nothing.
+fn effective(args: &TrainingArgs, inference: Inference) -> Result<()> {
+    let on = args.invariances();
+    let idle = [
+        ("--prior-angle", args.prior_angle.is_some() && !on.rotation, "the invariance r"),
+        ("--prior-shift", args.prior_shift.is_some() && !on.translation, "the invariance t"),
+        ("--prior-scale", args.prior_scale.is_some() && !on.scale, "the invariance s"),
+        ("--pixels", args.pixels.is_some() && on.none(), "invariances; without them every pixel is decoded"),
+        ("--views", args.views.is_some() && inference == Inference::Plain, "--inference views"),
+    ];
+    match idle.into_iter().find(|(_, idle, _)| *idle) {
+        Some((option, _, needs)) => bail!("{option} needs {needs}"),
+        None => Ok(()),
+    }
+}
+
 /// What 1 stands for in data of one range from 0 on.
 fn from_zero(scaling: &Scaling) -> Result<f64> {
     let high = match scaling {
@@ -142,7 +165,8 @@ pub fn options(args: &TrainingArgs, rows: usize, epochs: usize, batch: usize, st
     let epochs = args.epochs.unwrap_or(epochs);
     // One epoch leaves none after the choice among several starts.
     let starts = args.starts.unwrap_or(if epochs == 1 { 1 } else { starts });
-    let some = !args.exact && args.pixels < 1.0 && !args.invariances().none();
+    let pixels = if args.exact || args.invariances().none() { 1.0 } else { args.pixels.unwrap_or(PIXELS) };
+    let some = pixels < 1.0;
     let usual = if some { BATCH.0 } else { BATCH.1 };
     let batch = args.batch.unwrap_or(usual.min(batch).min(trained.div_ceil(10)).max(1));
     // Small batches are noisy too, and do not bear the larger steps.
@@ -153,7 +177,7 @@ pub fn options(args: &TrainingArgs, rows: usize, epochs: usize, batch: usize, st
         learning_rate: args.lr.unwrap_or(rate),
         settle: args.settle,
         average: args.average,
-        pixels: if args.exact { 1.0 } else { args.pixels },
+        pixels,
         precision: match args.precision {
             PrecisionArg::F32 => Precision::F32,
             PrecisionArg::Bf16 => Precision::Bf16,
@@ -297,14 +321,20 @@ fn remove_stale(run: &Output, figures: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Trains, and tells somebody of each epoch; whether it was interrupted.
-pub fn watched(args: &TrainArgs, watch: Watch<'_>) -> Result<bool> {
+/// A training as the command line and the data describe it.
+pub struct Plan {
+    pub params: Params,
+    pub options: Options,
+    notes: Vec<String>,
+}
+
+/// What `train` would do with samples and what else the file says of them, if nothing speaks against it.
+pub fn plan(args: &TrainArgs, data: &Patches, dataset: &Dataset) -> Result<Plan> {
     ensure!(
         args.model != ModelArg::Cvae || !args.condition.is_empty(),
         "a cvae needs --condition labels, targets or both"
     );
-    let dataset = parsimon_io::read_dataset(&args.data)?;
-    let data = samples(dataset.images, dataset.spectra)?;
+    let mut notes = Vec::new();
     let mut training = args.training.clone();
     let (none, one_row) = (Invariances::default(), data.shape().0 == 1);
     match args.model {
@@ -316,30 +346,18 @@ pub fn watched(args: &TrainArgs, watch: Watch<'_>) -> Result<bool> {
         }
         ModelArg::Ae | ModelArg::Vae | ModelArg::Cvae => training.invariances.get_or_insert(none),
     };
-    let run = Output::new(&args.out)?;
-    let told = |what| args.condition.contains(&what);
-    let lacks =
-        |what: &str| format!("{}: --condition {what} needs `{what}`, which the file lacks", args.data.display());
-    let labels =
-        if told(ConditionArg::Labels) { Some(dataset.labels.as_ref().with_context(|| lacks("labels"))?) } else { None };
-    let factors = if told(ConditionArg::Targets) {
-        Some(dataset.targets.as_ref().with_context(|| lacks("targets"))?)
-    } else {
-        None
-    };
-    let (labels, factors) = (labels.map(|l| l.view()), factors.map(|f| f.view()));
-    if args.resume && training.epochs.is_none() {
-        training.epochs = checkpoint::epochs(&run);
-    }
     let options = options(&training, data.len(), 60, 100, 1);
     let rows = options.check(data.len())?.train;
-    let (first, last) = (rows.start, rows.end);
-    let known = (labels.map(|l| l.slice_move(s![first..last])), factors.map(|f| f.slice_move(s![first..last, ..])));
+    let (labels, factors) = conditions(args, dataset)?;
+    let known = (
+        labels.map(|l| l.slice_move(s![rows.start..rows.end])),
+        factors.map(|f| f.slice_move(s![rows.start..rows.end, ..])),
+    );
     let condition = Condition::of(known.0, known.1).with_context(|| args.data.display().to_string())?;
     let seen = |class: &usize| known.0.iter().flatten().any(|l| usize::try_from(*l) == Ok(*class));
     let unseen: Vec<String> = (0..condition.classes).filter(|c| !seen(c)).map(|c| c.to_string()).collect();
     if !unseen.is_empty() {
-        println!("note: no row that is trained on is of class {}", unseen.join(", "));
+        notes.push(format!("no row that is trained on is of class {}", unseen.join(", ")));
     }
     let noise = if one_row { Noise::GaussianLearned } else { Noise::Bernoulli };
     let deterministic = args.model == ModelArg::Ae;
@@ -351,27 +369,60 @@ pub fn watched(args: &TrainArgs, watch: Watch<'_>) -> Result<bool> {
         training.inference.get_or_insert(InferenceArg::Plain);
     }
     let goal_channels = dataset.goals.as_ref().map(|goals| goals.shape().2);
-    let decoded = dataset.goals.as_ref().unwrap_or(&data);
-    let params = params(&training, &data, decoded.scaling(), noise, None)?;
+    let decoded = dataset.goals.as_ref().unwrap_or(data);
+    let params = params(&training, data, decoded.scaling(), noise, None)?;
     let params = Params { condition, deterministic, goal_channels, ..params };
     params.check()?;
     if goal_channels.is_some() {
-        println!("the model is trained towards the `goals` in {}", args.data.display());
+        notes.push(format!("the model is trained towards the `goals` in {}", args.data.display()));
     }
+    if params.boundary.is_some() {
+        ensure!(dataset.sites.is_some(), "{}: --boundary needs `sites`, which the file lacks", args.data.display());
+        if dataset.labels.is_some() {
+            notes.push("boundaries are those between neighbours of one kind, as `labels` say".to_owned());
+        }
+    }
+    Ok(Plan { params, options, notes })
+}
+
+/// Classes and factors that the model is told.
+type Conditions<'d> = (Option<ArrayView1<'d, i64>>, Option<ArrayView2<'d, f32>>);
+
+fn conditions<'d>(args: &TrainArgs, dataset: &'d Dataset) -> Result<Conditions<'d>> {
+    let told = |what| args.condition.contains(&what);
+    let lacks =
+        |what: &str| format!("{}: --condition {what} needs `{what}`, which the file lacks", args.data.display());
+    let labels =
+        if told(ConditionArg::Labels) { Some(dataset.labels.as_ref().with_context(|| lacks("labels"))?) } else { None };
+    let factors = if told(ConditionArg::Targets) {
+        Some(dataset.targets.as_ref().with_context(|| lacks("targets"))?)
+    } else {
+        None
+    };
+    Ok((labels.map(|l| l.view()), factors.map(|f| f.view())))
+}
+
+/// Trains, and tells somebody of each epoch; whether it was interrupted.
+pub fn watched(args: &TrainArgs, watch: Watch<'_>) -> Result<bool> {
+    let mut dataset = parsimon_io::read_dataset(&args.data)?;
+    let data = samples(dataset.images.take(), dataset.spectra.take())?;
+    let run = Output::new(&args.out)?;
+    let mut args = args.clone();
+    if args.resume && args.training.epochs.is_none() {
+        args.training.epochs = checkpoint::epochs(&run);
+    }
+    let Plan { params, options, notes } = plan(&args, &data, &dataset)?;
+    notes.iter().for_each(|note| println!("note: {note}"));
     if !args.resume && run.path("model.safetensors").exists() {
         println!("note: the run in {} will be replaced when this training ends", run.folder().display());
     }
+    let (labels, factors) = conditions(&args, &dataset)?;
     let mut data = Examples::conditioned(&data, labels, factors);
     if let Some(goals) = &dataset.goals {
         data = data.towards(goals);
     }
-    if params.boundary.is_some() {
-        let wants = || format!("{}: --boundary needs `sites`, which the file lacks", args.data.display());
-        let kinds = dataset.labels.as_ref().and_then(|l| l.as_slice());
-        if kinds.is_some() {
-            println!("note: boundaries are those between neighbours of one kind, as `labels` say");
-        }
-        data = data.beside(&neighbour_graph(dataset.sites.as_ref().with_context(wants)?, kinds)?);
+    if let (Some(_), Some(sites)) = (&params.boundary, &dataset.sites) {
+        data = data.beside(&neighbour_graph(sites, dataset.labels.as_ref().and_then(|l| l.as_slice()))?);
     }
     let trained = fit(&data, &params, options, &run, args.resume, watch)?;
     let mut figures = Vec::new();

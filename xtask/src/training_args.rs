@@ -49,9 +49,9 @@ pub struct TrainingArgs {
     /// prior of the shift is 0.2 half-widths and wider]
     #[arg(long, value_enum)]
     pub centring: Option<CentringArg>,
-    /// Number of views
-    #[arg(long, default_value_t = 16)]
-    pub views: usize,
+    /// Number of views [default: 16]
+    #[arg(long)]
+    pub views: Option<usize>,
     /// Turns by so many equal parts of a full one leave every object as it was, such as 4 for square lattices
     #[arg(long, default_value_t = 1)]
     pub symmetry: usize,
@@ -109,9 +109,9 @@ pub struct TrainingArgs {
     /// Models started from different seeds; the best is trained on
     #[arg(long)]
     pub starts: Option<usize>,
-    /// Share of the pixels that a step decodes, at least 60, drawn anew for each patch; a plain VAE decodes all
-    #[arg(long, default_value_t = 0.1)]
-    pub pixels: f64,
+    /// Share of the pixels that a step decodes, at least 60, drawn anew for each patch [default: 0.1; all without invariances]
+    #[arg(long)]
+    pub pixels: Option<f64>,
     /// Every pixel in every step: slower to the same −ELBO, without the noise of the draw
     #[arg(long, conflicts_with = "pixels")]
     pub exact: bool,

@@ -16,10 +16,10 @@ use parsimon_datasets::{TurnedParams, turned};
 use parsimon_report::Figure;
 use parsimon_report::figures::grid;
 
-use self::described::{Data, Model, Turn, described, stem};
+use self::described::{Data, Experiment, Model, Turn, described, stem};
 use self::scores::{Scores, scores};
 use crate::animate::{ANIMATION, Recorder};
-use crate::args::{Cli, Command, ExperimentArgs};
+use crate::args::{Cli, Command, ExperimentArgs, TrainArgs};
 use crate::output::Output;
 use crate::{dataset, train};
 
@@ -43,6 +43,7 @@ pub fn run(args: &ExperimentArgs) -> Result<()> {
         let path = out.path(&format!("data/{}.npz", stem(&data.name)));
         let known = prepare(data, args.data.as_deref(), &path)?;
         experiment.check_names(&known)?;
+        check_models(&experiment, &known, &path)?;
         maps.extend(figures::true_maps(&experiment, &known)?);
         let mut row: Vec<Vec<Figure>> = Vec::new();
         for model in &experiment.models {
@@ -91,6 +92,31 @@ pub fn run(args: &ExperimentArgs) -> Result<()> {
     Ok(())
 }
 
+/// Whether each model can be trained on the data, before hours go by.
+fn check_models(experiment: &Experiment, known: &Dataset, path: &Path) -> Result<()> {
+    let from_spectra;
+    let data = match (&known.images, &known.spectra) {
+        (Some(images), _) => images,
+        (None, spectra) => {
+            from_spectra = train::samples(None, spectra.clone())?;
+            &from_spectra
+        }
+    };
+    for model in &experiment.models {
+        train::plan(&arguments(model, path, "run", 0)?, data, known).with_context(|| model.name.clone())?;
+    }
+    Ok(())
+}
+
+/// The arguments of a training.
+fn arguments(model: &Model, data: &Path, out: &str, seed: u64) -> Result<TrainArgs> {
+    let (data, seed) = (data.to_string_lossy(), seed.to_string());
+    match Cli::try_parse_from(model.words(&data, &seed, out)).with_context(|| model.name.clone())?.command {
+        Command::Train(args) => Ok(args),
+        _ => bail!("`{}` is no training", model.train),
+    }
+}
+
 /// Makes or finds data, and writes them for the trainings.
 fn prepare(data: &Data, given: Option<&Path>, path: &Path) -> Result<Dataset> {
     if let Some(folder) = path.parent() {
@@ -137,12 +163,9 @@ fn fit(
     epochs: Option<usize>,
     recorder: Option<&mut Recorder>,
 ) -> Result<()> {
-    let (data, out, seed) = (data.to_string_lossy(), run.folder().to_string_lossy(), seed.to_string());
-    let words = model.words(&data, &seed, &out);
-    let mut command = words.join(" ");
-    let Command::Train(mut args) = Cli::try_parse_from(words).with_context(|| model.name.clone())?.command else {
-        bail!("`{}` is no training", model.train)
-    };
+    let out = run.folder().to_string_lossy();
+    let mut args = arguments(model, data, &out, seed)?;
+    let mut command = model.words(&data.to_string_lossy(), &seed.to_string(), &out).join(" ");
     if let Some(epochs) = epochs {
         args.training.epochs = Some(epochs);
         let _ = write!(command, " --epochs {epochs}");

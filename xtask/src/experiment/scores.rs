@@ -10,7 +10,7 @@ use parsimon_core::{Dataset, Embedding};
 use parsimon_detect::neighbour_graph;
 use parsimon_ivae::{Config, load_config};
 use parsimon_metrics::{
-    adjusted_rand_index, boundary_length, circular_correlation, held_out_accuracy, held_out_regression,
+    AngleScore, adjusted_rand_index, boundary_length, circular_correlation, held_out_accuracy, held_out_regression,
 };
 
 /// Neighbours that vote or are averaged.
@@ -83,12 +83,11 @@ pub fn scores(latents: &Embedding, known: &Dataset, run: &Path, symmetry: impl F
         match (name.as_str(), latents.get(name)) {
             ("angle", Some(angle)) => {
                 let angle: Array1<f32> = test.iter().map(|row| angle.mean[*row]).collect();
-                let score = circular_correlation(pick(&test).view(), angle.view(), Some(of_test.view()), &symmetry);
-                let Ok(score) = score else { continue };
-                found.push(("angle r".to_owned(), score.mean));
-                let least = score.classes.iter().map(|c| c.r).fold(f64::INFINITY, f64::min);
-                found.push(("least angle r".to_owned(), least));
-                found.push(("angle r of a constant".to_owned(), score.constant));
+                let others = known.truth.iter().filter(|(name, _)| {
+                    !["angle", "dx", "dy"].contains(&name.as_str()) && classes_of(known, name).is_none()
+                });
+                let others = others.map(|(name, values)| (&**name, test.iter().map(|row| values[*row]).collect()));
+                found.extend(of_angles(&angle, &pick(&test), &of_test, &others.collect::<Vec<_>>(), &symmetry));
             }
             // Of objects that turn, shifts are those of a point that each class chooses for itself.
             ("dx" | "dy", Some(shift)) if latents.get("angle").is_none() => {
@@ -118,6 +117,41 @@ pub fn scores(latents: &Embedding, known: &Dataset, run: &Path, symmetry: impl F
         }
     }
     Ok(Scores(found))
+}
+
+/// How well angles are found within each class, and within each quarter of it by another number: what counts as not turned may
+/// go with that number, as a sheared diamond is partly a turned one.
+fn of_angles(
+    found: &Array1<f32>,
+    truth: &Array1<f64>,
+    classes: &Array1<i64>,
+    others: &[(&str, Array1<f64>)],
+    symmetry: impl Fn(i64) -> u32,
+) -> Vec<(String, f64)> {
+    let Ok(score) = circular_correlation(truth.view(), found.view(), Some(classes.view()), &symmetry) else {
+        return Vec::new();
+    };
+    let least = |score: &AngleScore| score.classes.iter().map(|c| c.r).fold(f64::INFINITY, f64::min);
+    let mut scores = vec![("angle r".to_owned(), score.mean), ("least angle r".to_owned(), least(&score))];
+    for (name, values) in others {
+        let groups = quarters(values, classes);
+        let score = circular_correlation(truth.view(), found.view(), Some(groups.view()), |group| symmetry(group / 4));
+        scores.extend(score.ok().map(|score| (format!("least angle r at like {name}"), least(&score))));
+    }
+    scores.push(("angle r of a constant".to_owned(), score.constant));
+    scores
+}
+
+/// Four groups of each class from the least values to the greatest: 4·class and so on; −1 of no class.
+fn quarters(values: &Array1<f64>, classes: &Array1<i64>) -> Array1<i64> {
+    let mut groups = Array1::from_elem(classes.len(), -1);
+    for class in classes.iter().copied().filter(|c| *c >= 0).collect::<BTreeSet<i64>>() {
+        let mut rows: Vec<usize> = (0..classes.len()).filter(|row| classes[*row] == class).collect();
+        rows.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
+        let count = rows.len();
+        rows.into_iter().enumerate().for_each(|(rank, row)| groups[row] = 4 * class + (4 * rank / count) as i64);
+    }
+    groups
 }
 
 /// Pose and content, without what the model was told, as points; none if there is no pose.
@@ -221,4 +255,30 @@ fn ending(history: &Path, name: &str, best: bool) -> Result<Vec<(String, f64)>> 
 fn correlation(a: ArrayView1<'_, f64>, b: ArrayView1<'_, f64>) -> f64 {
     let (a, b) = (&a - a.mean().unwrap_or(0.0), &b - b.mean().unwrap_or(0.0));
     (&a * &b).sum() / ((&a * &a).sum() * (&b * &b).sum()).sqrt().max(f64::MIN_POSITIVE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_angle_whose_zero_goes_with_another_number_is_found_at_like_ones() {
+        let (n, classes) = (400, Array1::from_shape_fn(400, |i| (i % 2) as i64));
+        let truth = Array1::from_shape_fn(n, |i| 2.0 * (i as f64 * 0.618_034).fract() - 1.0);
+        let shear = Array1::from_shape_fn(n, |i| (i as f64 * 0.414_214).fract());
+        let found = Array1::from_shape_fn(n, |i| (truth[i] + 2.0 * shear[i]) as f32);
+        let of = |found: &Array1<f32>| of_angles(found, &truth, &classes, &[("shear", shear.clone())], |_| 1);
+        let score = |scores: &[(String, f64)], name: &str| scores.iter().find(|(n, _)| n == name).unwrap().1;
+        let leaning = of(&found);
+        assert!(score(&leaning, "least angle r") < 0.9 && score(&leaning, "least angle r at like shear") > 0.98);
+        let nothing = of(&Array1::zeros(n));
+        assert!(score(&nothing, "least angle r at like shear") < 0.9, "{nothing:?}");
+    }
+
+    #[test]
+    fn quarters_are_of_each_class() {
+        let values = Array1::from_vec(vec![8.0, 1.0, 7.0, 2.0, 6.0, 3.0, 5.0, 4.0, 0.0]);
+        let classes = Array1::from_vec(vec![0, 1, 0, 1, 0, 1, 0, 1, -1]);
+        assert_eq!(quarters(&values, &classes).to_vec(), [3, 4, 2, 5, 1, 6, 0, 7, -1]);
+    }
 }

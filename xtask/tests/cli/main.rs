@@ -328,6 +328,15 @@ fn options_out_of_range_are_refused_with_the_range() {
     ] {
         refused(&["train", "ivae", &data, "--out", &out, &format!("{option}={value}")], &[word, "accepted"]);
     }
+    for (options, word) in [
+        (&["--invariances", "t", "--prior-angle", "1"][..], "--prior-angle needs"),
+        (&["--invariances", "r", "--prior-shift", "0.3"], "--prior-shift needs"),
+        (&["--invariances", "r", "--prior-scale", "0.3"], "--prior-scale needs"),
+        (&["--invariances", "none", "--pixels", "0.5"], "--pixels needs"),
+        (&["--inference", "plain", "--views", "8"], "--views needs"),
+    ] {
+        refused(&[&["train", "ivae", &data, "--out", &out][..], options].concat(), &[word]);
+    }
     refused(&["analyze", &bench.atoms(), "--out", &out, "--sigma=-3"], &["sigma"]);
     refused(&["analyze", &bench.atoms(), "--raw", "f64le,256x256", "--out", &out], &["atoms.npy", "524288"]);
     for (words, word) in [

@@ -135,6 +135,11 @@ fn an_experiment_scores_every_model_and_trains_nothing_twice() {
     assert_eq!(second.matches("there already").count(), 4);
     assert_eq!(table, at("table.csv"));
 
+    let wrong = bench.path("wrong");
+    std::fs::write(&file, text.replace("--latent 1", "--boundary 1")).unwrap();
+    refused(&["experiment", &file, "--out", &wrong], &["rVAE, one latent", "`sites`"]);
+    assert!(!Path::new(&wrong).join("runs").exists(), "the first model must not be trained before the last is known");
+
     refused(&["experiment", "nonsense", "--out", &out], &["`nonsense`", "animate, cards, digits, far, shift, walls"]);
     std::fs::write(&file, text.replace("make =", "made =")).unwrap();
     refused(&["experiment", &file, "--out", &out], &["small.toml", "made"]);
