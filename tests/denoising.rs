@@ -118,7 +118,10 @@ fn what_was_never_seen_lies_outside() {
     let examples = Examples::from(&images);
     let latents = model.embedding(&examples).unwrap();
     let usual = Usual::of(&model, &examples, &latents, 0..TRAINED).unwrap().unwrap();
-    let own = usual.outside(&model, &examples, &latents).unwrap().unwrap();
+    let held_out = images.images().slice(ndarray::s![TRAINED.., .., .., ..]).to_owned();
+    let held_out = Patches::new(held_out, Scaling::unit(1)).unwrap();
+    let held_out = Examples::from(&held_out);
+    let own = usual.outside(&model, &held_out, &model.embedding(&held_out).unwrap()).unwrap().unwrap();
     assert!(own.share < 0.1 && (own.times - 1.0).abs() < 0.2, "{own:?}");
     // Stripes are no lattice.
     let stripes = Array4::from_shape_fn((50, 18, 18, 1), |(n, y, _, _)| if (y + n) % 4 < 2 { 0.9 } else { 0.1 });

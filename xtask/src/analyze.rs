@@ -14,6 +14,7 @@ use parsimon_report::Figure;
 
 use crate::args::{AnalyzeArgs, CentringArg, MethodArg, NormaliseArg, PolarityArg, TrainingArgs};
 use crate::output::Output;
+use crate::plan;
 use crate::train::{self, Trained};
 use crate::{demo, figures, report};
 
@@ -84,11 +85,11 @@ pub fn run(args: &AnalyzeArgs) -> Result<()> {
     let rows = data.len();
     let batch = (rows / 30).clamp(8, 100);
     let epochs = (STEPS * batch).div_ceil(rows).clamp(40, 200);
-    let options = train::options(&args.training, rows, epochs, batch, 2);
+    let options = plan::options(&args.training, rows, epochs, batch, 2);
     // The neighbours in the patch of an atom are no object to be sought.
     let centring = Some(args.training.centring.unwrap_or(CentringArg::Off));
     let training = TrainingArgs { centring, ..args.training.clone() };
-    let params = train::params(&training, data, data.scaling(), Noise::GaussianLearned, Some(ANGLE))?;
+    let params = plan::params(&training, data, data.scaling(), Noise::GaussianLearned, Some(ANGLE))?;
     let run = out.sub("run");
     let sites = detection.sites.select(&cut.kept);
     let kinds = classes(&detection, &cut);
@@ -128,7 +129,7 @@ pub fn run(args: &AnalyzeArgs) -> Result<()> {
 /// Refuses what cannot come to a good end, before any work.
 fn check(args: &AnalyzeArgs, image: &Image) -> Result<()> {
     parsimon_patch::check_window(args.window.unwrap_or(3), image.shape())?;
-    Ok(train::options(&args.training, usize::MAX, 60, 1, 1).check_ranges()?)
+    Ok(plan::options(&args.training, usize::MAX, 60, 1, 1).check_ranges()?)
 }
 
 /// The image to analyse, its name, and its truth if it is the demo.

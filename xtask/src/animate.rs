@@ -5,7 +5,7 @@ use dfdx::tensor::Cpu;
 use parsimon_ivae::{Examples, Ivae};
 use parsimon_report::figures::{self, Colour};
 use parsimon_report::{Animation, Figure};
-use parsimon_train::Progress;
+use parsimon_train::{Progress, State};
 
 use crate::args::AnimateArgs;
 use crate::output::Output;
@@ -22,6 +22,10 @@ pub fn run(args: &AnimateArgs) -> Result<()> {
     let labels = parsimon_io::read_dataset(&args.train.data)?.labels.map(|l| l.to_vec());
     let mut recorder = Recorder::new(args.every);
     let _interrupted = train::watched(&args.train, &mut |progress, data| recorder.see(progress, data))?;
+    if recorder.is_empty() {
+        println!("no frame is due in the epochs that were trained");
+        return Ok(());
+    }
     recorder.write(labels.as_deref(), &out)
 }
 
@@ -46,13 +50,15 @@ impl Recorder {
     pub fn see(&mut self, progress: &Progress<'_, Ivae<Cpu>>, data: &Examples<'_>) -> Result<()> {
         let epoch = progress.state.history.len();
         if epoch == 1 || epoch.is_multiple_of(self.every) {
-            self.seen.push(Seen::of(progress.state.shown(), data, epoch)?);
+            self.seen.push(Seen::of(progress.state, data, epoch)?);
         }
         Ok(())
     }
 
-    /// Writes training.gif and training.png (APNG).
-    pub fn write(self, labels: Option<&[i64]>, out: &Output) -> Result<()> {
+    /// Writes training.gif and training.png (APNG), of several starts the one that was trained on.
+    pub fn write(mut self, labels: Option<&[i64]>, out: &Output) -> Result<()> {
+        let chosen = self.seen.last().map(|seen| seen.start);
+        self.seen.retain(|seen| Some(seen.start) == chosen);
         // One range for all frames, or the axes would jump.
         let limits = [range(self.seen.iter().flat_map(|s| &s.x)), range(self.seen.iter().flat_map(|s| &s.y))];
         let frames = self.seen.into_iter().map(|s| s.frame(labels, limits)).collect::<Result<Vec<_>>>()?;
@@ -74,6 +80,8 @@ fn range<'a>(values: impl Iterator<Item = &'a f32>) -> (f64, f64) {
 
 /// What a model makes of the data after an epoch.
 struct Seen {
+    /// Which of several starts.
+    start: usize,
     epoch: usize,
     manifold: Figure,
     /// z1 and z2 of the data; empty with a single one.
@@ -82,12 +90,13 @@ struct Seen {
 }
 
 impl Seen {
-    fn of(model: &Ivae<Cpu>, data: &Examples<'_>, epoch: usize) -> Result<Self> {
+    fn of(state: &State<Ivae<Cpu>>, data: &Examples<'_>, epoch: usize) -> Result<Self> {
+        let model = state.shown();
         let latents = model.embedding(data)?;
         let manifold = own::manifolds(model, &latents)?.swap_remove(0);
         let column = |name: &str| latents.get(name).map(|c| c.mean.to_vec());
         let (x, y) = column("z1").zip(column("z2")).unwrap_or_default();
-        Ok(Self { epoch, manifold, x, y })
+        Ok(Self { start: state.start, epoch, manifold, x, y })
     }
 
     /// The manifold beside the latents.

@@ -148,8 +148,8 @@ pub struct EncodeArgs {
     /// Data file
     pub data: PathBuf,
     /// Also so many directions, 1 to 12, that each object may point in, the likeliest first, with their probabilities: angle_1,
-    /// angle_1_p, angle_2, …; of models that take views. Every view is decoded whole for them, while `angle` is the best of the
-    /// likeliest four on some pixels: where two are nearly as likely it may be the second
+    /// angle_1_p, angle_2, …; of models that take views. All views are weighed for them, while `angle` is the best of the eight that
+    /// the encoder thinks likeliest
     #[arg(long, value_name = "COUNT")]
     pub modes: Option<usize>,
     /// Latents, .npz

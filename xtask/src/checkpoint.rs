@@ -85,9 +85,14 @@ pub fn resumed(device: &Cpu, config: &Config, run: &Output) -> Result<State<Ivae
     let model = Ivae::from_config(device, config)?;
     let state = load_checkpoint(model, &checkpoint)?;
     let done = state.history.len();
-    ensure!(now.starts == 1 || done >= now.start_epochs, "{folder}: stopped before a start was chosen; begin anew");
+    ensure!(chosen(now, done), "{folder}: stopped before a start was chosen; begin anew");
     ensure!(done < now.epochs, "{folder}: {done} epochs are done already; give more --epochs to go on");
     Ok(state)
+}
+
+/// Whether the best of several starts is known after so many epochs: once it has gone on.
+fn chosen(options: &Options, epochs: usize) -> bool {
+    options.starts == 1 || epochs > options.start_epochs
 }
 
 /// Lines of a configuration that another has not.
@@ -116,6 +121,13 @@ mod tests {
     fn read(earlier: &Earlier) -> String {
         assert!(!earlier.aside.exists(), "nothing is left aside");
         std::fs::read_to_string(earlier.checkpoint.join("of")).unwrap()
+    }
+
+    #[test]
+    fn a_start_that_has_only_just_ended_is_not_yet_chosen() {
+        let options = Options { starts: 3, start_epochs: 5, ..Options::default() };
+        assert_eq!([4, 5, 6].map(|epochs| chosen(&options, epochs)), [false, false, true]);
+        assert!(chosen(&Options { starts: 1, ..options }, 1));
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod demo;
 mod experiment;
 mod figures;
 mod output;
+mod plan;
 mod quality;
 mod report;
 mod train;

@@ -13,7 +13,7 @@ use parsimon_train::Bar;
 
 use crate::args::{self, BenchArgs, Cli, TrainArgs};
 use crate::output::Output;
-use crate::{STOP, bench, train};
+use crate::{STOP, bench, plan};
 
 /// What is trained: its name and its options.
 const WAYS: [(&str, &[&str]); 2] = [("parsimon", &[]), ("parsimon --exact", &["--exact"])];
@@ -69,8 +69,8 @@ fn ours(data: &Patches, file: &Path, options: &[&str], epochs: usize, seed: u64)
     let line = ["cargo xtask", "train", "ivae", &file, "--out", ".", "--epochs", &epochs, "--seed", &seed];
     let cli = Cli::try_parse_from(line.into_iter().chain(options.iter().copied()))?;
     let args::Command::Train(TrainArgs { training, .. }) = cli.command else { bail!("`train` is no training") };
-    let params = train::params(&training, data, data.scaling(), Noise::Bernoulli, None)?;
-    let options = train::options(&training, data.len(), 60, 100, 1);
+    let params = plan::params(&training, data, data.scaling(), Noise::Bernoulli, None)?;
+    let options = plan::options(&training, data.len(), 60, 100, 1);
     let bar = Bar::new("training", &STOP);
     let fitted = parsimon_ivae::train(&Cpu::default(), &params, data, &options, None, |p| bar.show(p))?;
     let point = |e: &parsimon_train::Epoch| e.test.map(|t| [e.seconds, f64::from(t.loss)]);

@@ -109,6 +109,19 @@ impl<D: Compute> Ivae<D> {
     /// # Errors
     /// If a column of the model is missing or empty, or there is no such class.
     pub fn grid(&self, latents: &Embedding, x: (&str, Vec<f32>), y: (&str, Vec<f32>), class: i64) -> Result<Grid> {
+        let mut names = [self.params().columns(), self.params().condition.columns()].concat();
+        names.extend((self.params().condition.classes > 0).then(|| "class".to_owned()));
+        if let Some(name) = [x.0, y.0].into_iter().find(|name| !names.iter().any(|n| n == name)) {
+            // A single content latent has a manifold of one row.
+            if name != "z2" || self.params().latent > 1 {
+                let what = "axis of a grid";
+                return Err(Error::Parameter {
+                    what,
+                    value: format!("`{name}`"),
+                    accepted: "latents and factors of the model",
+                });
+            }
+        }
         let points = x.1.len() * y.1.len();
         let value = |name: &str, point: usize| match name {
             _ if name == x.0 => x.1.get(point % x.1.len()).copied(),

@@ -160,8 +160,11 @@ impl<'a> Examples<'a> {
         }
     }
 
-    /// Fails unless they are what the model was made for.
-    pub(crate) fn check(&self, params: &Params) -> Result<()> {
+    /// Whether a model of these parameters can be given them.
+    ///
+    /// # Errors
+    /// If patches or goals differ in size from the model's, or what it is conditioned on is missing or of another kind.
+    pub fn check(&self, params: &Params) -> Result<()> {
         let (found, expected) = (self.patches.shape(), params.size);
         if found != expected {
             return Err(Error::Size { found, expected });
@@ -177,6 +180,16 @@ impl<'a> Examples<'a> {
 
     /// Some rows; `check` has found them to be of the model's kind.
     pub(crate) fn batch(&self, params: &Params, rows: &[usize]) -> NetResult<Batch<'a>> {
+        let ((h, w, c), expected) = (self.patches.shape(), params.size);
+        if (h, w, c) != expected || self.goals.is_some_and(|goals| goals.shape() != params.decoded()) {
+            let what = "patches or goals of a batch".to_owned();
+            let (found, expected) = (vec![h, w, c], vec![expected.0, expected.1, expected.2]);
+            return Err(parsimon_nets::Error::Shape { what, found, expected });
+        }
+        if let Some(row) = rows.iter().find(|row| **row >= self.patches.len()) {
+            let (what, accepted) = ("row of a batch", "rows of the data");
+            return Err(parsimon_nets::Error::Parameter { what, value: row.to_string(), accepted });
+        }
         let labels: Option<Array1<i64>> =
             self.labels.map(|l| rows.iter().filter_map(|row| l.get(*row).copied()).collect());
         let factors = self.factors.map(|f| f.select(Axis(0), rows));

@@ -18,6 +18,7 @@ mod pixels;
 mod prior;
 mod represent;
 mod run;
+mod straight;
 mod turning;
 mod usual;
 mod views;

@@ -156,7 +156,7 @@ impl<D: Compute> Ivae<D> {
     }
 
     /// −ELBO of rows, with the tape of `T`.
-    fn negative_elbo<T: Tape<f32, D>>(
+    pub(crate) fn negative_elbo<T: Tape<f32, D>>(
         &self,
         batch: &Batch<'_>,
         step: Step,

@@ -17,8 +17,7 @@ use crate::{Error, Examples, Ivae, Result};
 /// Views less than so many steps apart show one direction.
 const APART: f32 = 1.75;
 
-/// Pixels decoded at once, and rows at most, each from every view.
-const PIXELS: usize = 1 << 21;
+/// Rows at once, each seen from every view.
 const ROWS: usize = 50;
 
 impl<D: Compute> Ivae<D> {
@@ -41,9 +40,7 @@ impl<D: Compute> Ivae<D> {
         data.check(self.params())?;
         let rows: Vec<usize> = (0..data.patches.len()).collect();
         let mut found = Vec::with_capacity(rows.len());
-        let (height, width, _) = self.params().size;
-        let at_once = (PIXELS / (height * width * encoder.views.count())).clamp(1, ROWS);
-        for rows in rows.chunks(at_once) {
+        for rows in rows.chunks(ROWS) {
             found.extend(self.modes_of(encoder, &data.batch(self.params(), rows)?)?);
         }
         let mut embedding = Embedding::new(found.len());
@@ -67,7 +64,8 @@ impl<D: Compute> Ivae<D> {
         let angles: Vec<f32> = placed.iter().step_by(columns).copied().collect();
         let (height, width, _) = self.params().size;
         let pixels: Vec<u32> = (0..rows).flat_map(|_| 0..(height * width) as u32).collect();
-        let mut log_r = self.score_each(placed, views, &batch.data, &pixels, Precision::F32)?;
+        let of: Vec<usize> = all.iter().map(|i| i / views).collect();
+        let mut log_r = self.score_of(&placed, &of, &batch.data, &pixels, Precision::F32)?;
         let (log_prior, beta) = (self.params().log_prior_of_views(), self.params().beta);
         for (i, log_r) in log_r.iter_mut().enumerate() {
             *log_r -= beta * (found.kl[i] - log_prior[i % views]);

@@ -259,8 +259,8 @@ impl Params {
     pub(crate) fn places(&self) -> Vec<(usize, f32)> {
         let Prior { angle, shift, scale, symmetry, .. } = self.prior;
         let angle = match self.views() {
-            // Within a view: half the step to the next, so that together they make an even density.
-            Some(count) => PI / (count * symmetry) as f32,
+            // Within a view: half the step to the next, so that together they make an even density, if the prior is as wide.
+            Some(count) => angle.min(PI / (count * symmetry) as f32),
             None if self.circle().is_some() => 1.0,
             None => angle,
         };

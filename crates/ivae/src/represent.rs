@@ -48,6 +48,10 @@ pub fn train_with<'a, D: Compute>(
         let accepted = "none with terms of physics, which the −ELBO leaves out";
         return Err(Error::Parameter { what: "patience", value: patience.to_string(), accepted });
     }
+    if resume.as_ref().is_some_and(|state| state.model.params() != params) {
+        let (what, value) = ("state to resume", "of a model of other parameters".to_owned());
+        return Err(Error::Parameter { what, value, accepted: "those of the model to be trained" });
+    }
     let make = |rng: &mut ChaCha8Rng| match Ivae::new(device, params, rng) {
         Ok(model) => Ok(model.with_physics(terms)),
         Err(Error::Nets(e)) => Err(e.into()),

@@ -146,6 +146,9 @@ pub fn load_config(folder: &Path) -> Result<Config> {
         if low.len() != channels || high.len() != channels || low.iter().chain(high).any(|v| !v.is_finite()) {
             return Err(run(format!("the scaling must hold {channels} finite numbers for each of low and high")));
         }
+        if let Some((low, high)) = low.iter().zip(high).find(|(low, high)| low > high) {
+            return Err(run(format!("the scaling goes from {low} down to {high}, accepted are rising ranges")));
+        }
     }
     Ok(config)
 }

@@ -5,9 +5,9 @@ use dfdx::shapes::Axis;
 use dfdx::tensor::{NoneTape, Tape, Tensor};
 use dfdx::tensor_ops::{GatherTo, TryAdd, TryMatMul, TryMul, TrySub};
 use parsimon_nets::{Compute, Data, Matrix, POSE, Precision, Rows, matrix, values};
-use parsimon_objective::{Posterior, negative_elbo};
+use parsimon_objective::{Posterior, Weight, negative_elbo};
 use parsimon_train::{Step, Terms};
-use rand::{Rng, SeedableRng};
+use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::Ivae;
@@ -16,18 +16,16 @@ use crate::examples::Batch;
 use crate::model::{NetResult, failed, mean};
 use crate::pixels::{draw_pixels, pick};
 
-/// Pixels of a row scored in a step, shared among its views, and of each view when latents are wanted.
+/// Pixels of a row scored in a step, shared among its views.
 const SCORED: usize = 96;
-const SCORED_AT_LAST: usize = 256;
 
-/// Weight of ln q in what a step takes for the chance of a view. The score of few pixels errs by more nats than views
-/// differ by, and q remembers those of all steps before.
-const TRUST: f32 = 10.0;
+/// Pixels scored at once, so that memory does not grow with the patches.
+const PIXELS: usize = 1 << 21;
 
 /// Share of the epochs in which patches are taken to lie as they do against each other, if that is known.
 pub(crate) const ALIGNED: f64 = 0.5;
 
-/// Views scored after that, and whenever latents are wanted.
+/// Views scored after that.
 const CANDIDATES: usize = 4;
 
 /// Standard deviation of the noise that keeps the content vague at first, falling to none after a share of the epochs, so
@@ -38,11 +36,11 @@ const VAGUE_UNTIL: f64 = 0.6;
 /// Numbers on the host.
 pub(crate) struct Found {
     /// Mean and ln σ of the pose latents, (rows·views, pose).
-    pose: (Vec<f32>, Vec<f32>),
+    pub(crate) pose: (Vec<f32>, Vec<f32>),
     /// Mean and ln σ of the content, (rows, content).
-    content: (Vec<f32>, Vec<f32>),
+    pub(crate) content: (Vec<f32>, Vec<f32>),
     /// ln q of the views, (rows, views).
-    log_q: Vec<f32>,
+    pub(crate) log_q: Vec<f32>,
     /// Divergence of the pose latents in each view, (rows·views).
     pub(crate) kl: Vec<f32>,
 }
@@ -117,23 +115,29 @@ impl<D: Compute> Ivae<D> {
         placed
     }
 
-    /// log p given placed latents, `each` of them for every row, told from these pixels of each row.
-    pub(crate) fn score_each(
+    /// log p given placed latents, which belong to these rows of the data, told from these pixels of each row of the data.
+    pub(crate) fn score_of(
         &self,
-        placed: Vec<f32>,
-        each: usize,
+        placed: &[f32],
+        rows: &[usize],
         data: &Data<'_>,
         pixels: &[u32],
         precision: Precision,
     ) -> NetResult<Vec<f32>> {
-        let rows = data.shape().0;
-        let n = placed.len() / (rows * each);
-        let placed = matrix(self.device(), placed, rows * each, n)?;
-        let picked = pick(data.values(), pixels, rows, self.params().size.2);
-        let columns = picked.len() / rows;
-        let (picked, pixels) = (repeat(&picked, columns, each), repeat(pixels, pixels.len() / rows, each));
-        let scored = self.score(placed, &Data::new(picked, columns)?, Some(&pixels), precision)?;
-        Ok(scored.rows)
+        let ((all, columns), inputs) = (data.shape(), self.params().decoder_inputs());
+        let n = pixels.len() / all;
+        let mut log_p = Vec::with_capacity(rows.len());
+        let at_once = (PIXELS / n).max(1);
+        for (placed, rows) in placed.chunks(at_once * inputs).zip(rows.chunks(at_once)) {
+            let each = || rows.iter().map(|row| (&data.values()[row * columns..][..columns], &pixels[row * n..][..n]));
+            let picked: Vec<f32> =
+                each().flat_map(|(row, pixels)| pick(row, pixels, 1, self.params().size.2)).collect();
+            let pixels: Vec<u32> = each().flat_map(|(_, pixels)| pixels).copied().collect();
+            let placed = matrix(self.device(), placed.to_vec(), rows.len(), inputs)?;
+            let picked = Data::new(picked, n * self.params().size.2)?;
+            log_p.extend(self.score(placed, &picked, Some(&pixels), precision)?.rows);
+        }
+        Ok(log_p)
     }
 
     /// −ELBO of rows. While training (`T` owns a tape), the view is first that of the turn given; later the decoder scores
@@ -166,10 +170,14 @@ impl<D: Compute> Ivae<D> {
         } else if scores {
             let (height, width, _) = self.params().size;
             let pixels = draw_pixels(height * width, (SCORED / each).max(1), rows, noise);
+            // What few pixels say counts as often as there are such in a patch. q, which remembers those of all steps before,
+            // counts as much as they do; else chance decides where noise is high.
+            let trust = (height * width * rows) as f32 / pixels.len() as f32;
             let draws = (values(&pose_noise), values(&content_noise));
             let placed = self.placed_views(encoder, &found, batch, &which, Some((&draws.0, &draws.1)));
-            let log_p = self.score_each(placed, each, data, &pixels, step.precision)?;
-            let score = |(p, i): (&f32, &usize)| p - beta * found.kl[*i] + TRUST * found.log_q[*i];
+            let of: Vec<usize> = which.iter().map(|i| i / views).collect();
+            let log_p = self.score_of(&placed, &of, data, &pixels, step.precision)?;
+            let score = |(p, i): (&f32, &usize)| p - beta * found.kl[*i] + trust * found.log_q[*i];
             let mut log_r: Vec<f32> = log_p.iter().zip(&which).map(score).collect();
             log_r.chunks_exact_mut(each).for_each(log_softmax);
             log_r
@@ -207,7 +215,10 @@ impl<D: Compute> Ivae<D> {
         let kl = mean(&of_pose.rows) + mean(&of_content.rows) + mean(&choice);
         let terms = self.terms(-mean(&scored.rows), kl);
         let divergence = of_pose.total.try_add(of_content.total).map_err(failed)?;
-        let loss = negative_elbo(scored.total, divergence, self.params().weight(step.done), rows)?;
+        let weight = self.params().weight(step.done);
+        // The choice of a view is part of the divergence, and takes its share of what is free.
+        let capacity = weight.capacity.map(|free| (free - mean(&choice)).max(0.0));
+        let loss = negative_elbo(scored.total, divergence, Weight { capacity, ..weight }, rows)?;
         // −Σ r ln q, q among the candidates.
         let prior = which.iter().map(|i| log_prior[i % views]).collect();
         let prior = matrix(self.device(), prior, rows, each)?;
@@ -242,51 +253,6 @@ impl<D: Compute> Ivae<D> {
         let along = placed.try_mul(cos).map_err(failed)?;
         along.try_add(across).map_err(failed)?.try_add(turn).map_err(failed)
     }
-
-    /// Mean and standard deviation of the latents of rows, in the view that the decoder likes best of the likeliest.
-    pub(crate) fn straighten(&self, encoder: &ViewEncoder<D>, batch: &Batch<'_>) -> NetResult<(Vec<f32>, Vec<f32>)> {
-        let views = encoder.views.count();
-        let seen = encoder.see::<NoneTape>(batch)?;
-        let found = self.found(&seen.odds, &seen.pose, &seen.content);
-        let n = CANDIDATES.min(views);
-        let of_row = |(b, log_q): (usize, &[f32])| likely(log_q, n).into_iter().map(move |k| b * views + k);
-        let which: Vec<usize> = found.log_q.chunks_exact(views).enumerate().flat_map(of_row).collect();
-        let placed = self.placed_views(encoder, &found, batch, &which, None);
-        let (data, rows, (height, width, _)) = (&batch.data, batch.rows(), self.params().size);
-        // The same of every row, so that the latents of a patch do not depend on what stands beside it.
-        let pixels = draw_pixels(height * width, SCORED_AT_LAST, 1, &mut ChaCha8Rng::seed_from_u64(0));
-        let pixels = repeat(&pixels, pixels.len(), rows);
-        let log_p = self.score_each(placed.clone(), n, data, &pixels, Precision::F32)?;
-        let (log_prior, beta) = (self.params().log_prior_of_views(), self.params().beta);
-        let places = self.params().places();
-        let (content, columns) = (self.params().latent, self.params().decoder_inputs());
-        let pose = places.len() - content;
-        let (mut means, mut sds) = (Vec::new(), Vec::new());
-        for b in 0..rows {
-            let of = |c: &usize| log_p[*c] - beta * (found.kl[which[*c]] - log_prior[which[*c] % views]);
-            let c = (b * n..(b + 1) * n).max_by(|i, j| of(i).total_cmp(&of(j))).unwrap_or(b * n);
-            let (i, best) = (which[c], which[c] % views);
-            let row = &placed[c * columns..][..columns];
-            means.extend(places[..pose].iter().map(|(place, _)| row[*place]));
-            means.extend(&row[POSE..POSE + content]);
-            let sd = |j: usize| places[j].1 * found.pose.1[i * pose + j].exp();
-            let (sin, cos) = encoder.views.angles[best].sin_cos();
-            for (j, (place, _)) in places[..pose].iter().enumerate() {
-                sds.push(match place {
-                    1 => (cos * sd(j)).hypot(sin * sd(j + 1)),
-                    2 => (cos * sd(j)).hypot(sin * sd(j - 1)),
-                    _ => sd(j),
-                });
-            }
-            sds.extend(found.content.1[b * content..][..content].iter().map(|l| l.exp()));
-        }
-        Ok((means, sds))
-    }
-}
-
-/// Every group of `n` numbers so many times.
-fn repeat<V: Copy>(values: &[V], n: usize, times: usize) -> Vec<V> {
-    values.chunks_exact(n).flat_map(|row| std::iter::repeat_n(row, times).flatten()).copied().collect()
 }
 
 /// Some views of every row, numbered over all rows: those most likely by q, and one of the others; or all.
@@ -303,7 +269,7 @@ fn candidates(log_q: &[f32], views: usize, each: usize, noise: &mut ChaCha8Rng) 
 }
 
 /// So many views, the likeliest first.
-fn likely(log_q: &[f32], count: usize) -> Vec<usize> {
+pub(crate) fn likely(log_q: &[f32], count: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..log_q.len()).collect();
     order.sort_by(|i, j| log_q[*j].total_cmp(&log_q[*i]));
     order.truncate(count);
@@ -320,4 +286,100 @@ fn drawn(log_p: &[f32], noise: &mut ChaCha8Rng) -> usize {
         }
     }
     log_p.len() - 1
+}
+
+#[cfg(test)]
+mod tests {
+    use dfdx::tensor::{AsArray, Cpu};
+    use dfdx::tensor_ops::Backward;
+    use ndarray::Array4;
+    use parsimon_core::{Patches, Scaling};
+    use parsimon_nets::{Parameters, weights};
+    use parsimon_train::Loss;
+    use rand::SeedableRng;
+
+    use super::*;
+    use crate::{Examples, Inference, Params};
+
+    const ROWS: usize = 5;
+
+    /// The loss of rows that are turned by known angles, with the same draws every time.
+    fn loss(model: &Ivae<Cpu>, patches: &Patches) -> Loss<Cpu> {
+        let rows: Vec<usize> = (0..ROWS).collect();
+        let mut batch = Examples::from(patches).batch(model.params(), &rows).unwrap();
+        batch.turns = Some(vec![0.0, 1.2, 2.9, 3.0, 0.6]);
+        let step = Step { done: 0.2, ..Step::EXACT };
+        model.negative_elbo(&batch, step, &mut ChaCha8Rng::seed_from_u64(3)).unwrap().0
+    }
+
+    fn moved(model: &Ivae<Cpu>, patches: &Patches, direction: &weights::Arrays, step: f32) -> f64 {
+        let mut arrays = weights::collect(model);
+        for (name, (_, values)) in &mut arrays {
+            values.iter_mut().zip(&direction[name].1).for_each(|(w, d)| *w += step * d);
+        }
+        let mut moved = model.clone();
+        weights::restore(&mut moved, &arrays).unwrap();
+        loss(&moved, patches).array().into()
+    }
+
+    #[test]
+    fn the_loss_of_views_has_the_gradient_of_its_value() {
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let images = Array4::from_shape_fn((ROWS, 9, 9, 1), |_| rng.gen_range(0.0..1.0));
+        let patches = Patches::new(images, Scaling::unit(1)).unwrap();
+        let base = Params { inference: Inference::Views(4), hidden: vec![9, 6], ..Params::new((9, 9, 1)) };
+        for params in [
+            Params { centred: true, invariances: "r,t,s".parse().unwrap(), ..base.clone() },
+            Params { capacity: Some(60.0), beta: 3.0, ..base },
+        ] {
+            let model = Ivae::new(&Cpu::default(), &params, &mut rng).unwrap();
+            let mut gradients = loss(&model, &patches).backward();
+            let mut gradient = weights::collect(&model);
+            model.visit("", &mut |name, parameter| {
+                gradients.get_or_alloc_mut(parameter).unwrap();
+                gradient.get_mut(&name).unwrap().1 = gradients.get(parameter).as_vec();
+            });
+            // What is added to the log-odds of all views alike changes nothing.
+            for name in gradient.keys().filter(|name| *name != "chance.bias") {
+                let norm = gradient[name].1.iter().map(|v| v * v).sum::<f32>().sqrt();
+                assert!(norm > 0.01, "{name}: a gradient of length {norm} would pass whatever it is");
+                let random: Vec<f32> = gradient[name].1.iter().map(|_| rng.gen_range(-1.0..1.0)).collect();
+                for direction in [gradient[name].1.clone(), random] {
+                    let length = direction.iter().map(|v| v * v).sum::<f32>().sqrt();
+                    let mut only = gradient.clone();
+                    for (other, (_, values)) in &mut only {
+                        values.fill(0.0);
+                        if other == name {
+                            values.iter_mut().zip(&direction).for_each(|(v, d)| *v = d / length);
+                        }
+                    }
+                    let expected: f32 = gradient[name].1.iter().zip(&direction).map(|(g, d)| g * d / length).sum();
+                    let step = 2e-3;
+                    let central = |h: f32| {
+                        (moved(&model, &patches, &only, h) - moved(&model, &patches, &only, -h)) / f64::from(2.0 * h)
+                    };
+                    let found = (4.0 * central(step) - central(2.0 * step)) / 3.0;
+                    let rounding = f64::from(f32::EPSILON / step) * moved(&model, &patches, &only, 0.0).abs();
+                    let off = (found - f64::from(expected)).abs();
+                    assert!(
+                        off < 0.01 * f64::from(norm) + 0.01 + rounding,
+                        "{name}: slope {found}, gradient {expected}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_likeliest_views_are_candidates_and_one_of_the_others() {
+        let log_q = [0.1f32, 0.4, 0.05, 0.3, 0.15].map(f32::ln);
+        let mut drawn = std::collections::BTreeSet::new();
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        for _ in 0..50 {
+            let found = candidates(&[log_q, log_q].concat(), 5, 3, &mut rng);
+            assert_eq!((&found[..2], found[3] - 5, found[4] - 5), (&[1, 3][..], 1, 3));
+            drawn.extend([found[2], found[5] - 5]);
+        }
+        assert_eq!(drawn.into_iter().collect::<Vec<_>>(), [0, 2, 4]);
+    }
 }

@@ -69,12 +69,16 @@ impl<D: Compute, T: Tape<f32, D>> Posterior<D, T> {
 /// Some of so many columns.
 ///
 /// # Errors
-/// If the device fails.
+/// If there are not so many, or the device fails.
 pub fn some<D: Compute, T: Tape<f32, D>>(
     x: &Rows<D, T>,
     all: usize,
     columns: std::ops::Range<usize>,
 ) -> Result<Rows<D, T>> {
+    if columns.end > all {
+        let value = format!("{columns:?} of {all}");
+        return Err(Error::Parameter { what: "columns", value, accepted: "those there are" });
+    }
     let mut table = vec![0.0; all * columns.len()];
     columns.clone().enumerate().for_each(|(to, from)| table[from * columns.len() + to] = 1.0);
     let table = parsimon_nets::matrix(x.device(), table, all, columns.len())?;

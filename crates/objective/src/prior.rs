@@ -5,7 +5,7 @@ use std::f32::consts::{PI, TAU};
 use dfdx::prelude::{Axis, LogSumExpTo, SumTo};
 use dfdx::tensor::Tape;
 use dfdx::tensor_ops::{TryAdd, TryMatMul, TryMul, TrySub};
-use parsimon_nets::{Compute, Matrix, Parameters, Result, Rows, Scored, matrix, values};
+use parsimon_nets::{Compute, Error, Matrix, Parameters, Result, Rows, Scored, matrix, values};
 use rand::Rng;
 use rand_distr::StandardNormal;
 
@@ -125,8 +125,12 @@ impl<D: Compute> Mixture<D> {
     /// Equally likely components about random places.
     ///
     /// # Errors
-    /// If the device fails.
+    /// If there is no latent or no component, or the device fails.
     pub fn new(device: &D, latents: usize, components: usize, rng: &mut impl Rng) -> Result<Self> {
+        if latents == 0 || components == 0 {
+            let value = format!("{components} in {latents} latents");
+            return Err(Error::Parameter { what: "components of a mixture", value, accepted: "1 and more of each" });
+        }
         let means = (0..latents * components).map(|_| rng.sample::<f32, _>(StandardNormal)).collect();
         Ok(Self {
             means: matrix(device, means, latents, components)?,

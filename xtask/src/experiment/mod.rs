@@ -21,6 +21,7 @@ use self::scores::{Scores, scores};
 use crate::animate::{ANIMATION, Recorder};
 use crate::args::{Cli, Command, ExperimentArgs, TrainArgs};
 use crate::output::Output;
+use crate::plan::plan;
 use crate::{dataset, train};
 
 /// One training and what it came to.
@@ -35,15 +36,20 @@ pub fn run(args: &ExperimentArgs) -> Result<()> {
     let experiment = described(&args.name)?;
     let out = Output::new(&args.out)?;
     let seeds = args.seeds.unwrap_or(experiment.seeds);
-    ensure!(seeds > 0, "--seeds is 0, accepted are whole numbers from 1");
+    ensure!(seeds > 0, "seeds are 0 (--seeds, or in the experiment), accepted are whole numbers from 1");
     let files = experiment.data.iter().any(|d| d.file.is_some());
     ensure!(args.data.is_none() || files, "--data: this experiment makes its data and reads no file");
+    let path = |data: &Data| out.path(&format!("data/{}.npz", stem(&data.name)));
+    // What cannot be trained is known before hours go by.
+    for data in &experiment.data {
+        let known = prepare(data, args.data.as_deref(), &path(data))?;
+        experiment.check_names(&known)?;
+        check_models(&experiment, &known, &path(data), args.epochs)?;
+    }
     let (mut done, mut panels, mut maps) = (Vec::new(), Vec::new(), Vec::new());
     for data in &experiment.data {
-        let path = out.path(&format!("data/{}.npz", stem(&data.name)));
-        let known = prepare(data, args.data.as_deref(), &path)?;
-        experiment.check_names(&known)?;
-        check_models(&experiment, &known, &path)?;
+        let path = path(data);
+        let known = parsimon_io::read_dataset(&path)?;
         maps.extend(figures::true_maps(&experiment, &known)?);
         let mut row: Vec<Vec<Figure>> = Vec::new();
         for model in &experiment.models {
@@ -92,8 +98,8 @@ pub fn run(args: &ExperimentArgs) -> Result<()> {
     Ok(())
 }
 
-/// Whether each model can be trained on the data, before hours go by.
-fn check_models(experiment: &Experiment, known: &Dataset, path: &Path) -> Result<()> {
+/// Whether each model can be trained on the data.
+fn check_models(experiment: &Experiment, known: &Dataset, path: &Path, epochs: Option<usize>) -> Result<()> {
     let from_spectra;
     let data = match (&known.images, &known.spectra) {
         (Some(images), _) => images,
@@ -103,16 +109,19 @@ fn check_models(experiment: &Experiment, known: &Dataset, path: &Path) -> Result
         }
     };
     for model in &experiment.models {
-        train::plan(&arguments(model, path, "run", 0)?, data, known).with_context(|| model.name.clone())?;
+        plan(&arguments(model, path, "run", 0, epochs)?, data, known).with_context(|| model.name.clone())?;
     }
     Ok(())
 }
 
 /// The arguments of a training.
-fn arguments(model: &Model, data: &Path, out: &str, seed: u64) -> Result<TrainArgs> {
+fn arguments(model: &Model, data: &Path, out: &str, seed: u64, epochs: Option<usize>) -> Result<TrainArgs> {
     let (data, seed) = (data.to_string_lossy(), seed.to_string());
     match Cli::try_parse_from(model.words(&data, &seed, out)).with_context(|| model.name.clone())?.command {
-        Command::Train(args) => Ok(args),
+        Command::Train(mut args) => {
+            args.training.epochs = epochs.or(args.training.epochs);
+            Ok(args)
+        }
         _ => bail!("`{}` is no training", model.train),
     }
 }
@@ -164,16 +173,15 @@ fn fit(
     recorder: Option<&mut Recorder>,
 ) -> Result<()> {
     let out = run.folder().to_string_lossy();
-    let mut args = arguments(model, data, &out, seed)?;
+    let args = arguments(model, data, &out, seed, epochs)?;
     let mut command = model.words(&data.to_string_lossy(), &seed.to_string(), &out).join(" ");
     if let Some(epochs) = epochs {
-        args.training.epochs = Some(epochs);
         let _ = write!(command, " --epochs {epochs}");
     }
     // Data of the same name may be others.
     let mut hasher = DefaultHasher::new();
     hasher.write(&std::fs::read(&args.data)?);
-    let _ = write!(command, "\ndata {:016x}\n", hasher.finish());
+    let _ = write!(command, "\ndata {:016x}\nparsimon {}\n", hasher.finish(), env!("CARGO_PKG_VERSION"));
     let done = run.path(DONE);
     let shown = recorder.is_none() || run.path(ANIMATION).exists();
     if shown && std::fs::read_to_string(&done).is_ok_and(|done| done == command) {

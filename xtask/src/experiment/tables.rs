@@ -14,14 +14,15 @@ pub fn table(done: &[Trained<'_>]) -> String {
     let mut csv = format!("data,model,seed,{}\n", names.iter().map(|n| field(n)).collect::<Vec<_>>().join(","));
     for Trained { data, model, seed, scores } in done {
         let values = names.iter().map(|name| scores.get(name).map_or(String::new(), |v| format!("{v:.5}")));
+        let (data, model) = (data.replace('"', "\"\""), model.replace('"', "\"\""));
         let _ = writeln!(csv, "\"{data}\",\"{model}\",{seed},{}", values.collect::<Vec<_>>().join(","));
     }
     csv
 }
 
-/// A name as CSV has it: quoted if it holds a comma.
+/// A name as CSV has it: quoted if it holds a comma or a quote.
 fn field(name: &str) -> String {
-    if name.contains(',') { format!("\"{name}\"") } else { name.to_owned() }
+    if name.contains([',', '"']) { format!("\"{}\"", name.replace('"', "\"\"")) } else { name.to_owned() }
 }
 
 fn score_names(done: &[Trained<'_>]) -> Vec<String> {
@@ -55,7 +56,8 @@ pub fn summary(experiment: &Experiment, done: &[Trained<'_>]) -> Result<String> 
                 }
             };
             let cells: Vec<String> = names.iter().map(cell).collect();
-            writeln!(text, "| {} | {} | {} |", data.name, model.name, cells.join(" | "))?;
+            let [data, model] = [&data.name, &model.name].map(|name| name.replace('|', "\\|"));
+            writeln!(text, "| {data} | {model} | {} |", cells.join(" | "))?;
         }
     }
     Ok(text)
