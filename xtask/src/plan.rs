@@ -238,10 +238,9 @@ pub fn plan(args: &TrainArgs, data: &Patches, dataset: &Dataset) -> Result<Plan>
         notes.push(format!("the model is trained towards the `goals` in {}", args.data.display()));
     }
     if params.boundary.is_some() {
-        ensure!(
-            options.patience.is_none(),
-            "--boundary: the −ELBO that --patience watches leaves it out; give one of them"
-        );
+        if let Some(patience) = options.patience {
+            bail!("patience is {patience}, accepted is none with --boundary, which the −ELBO leaves out");
+        }
         ensure!(dataset.sites.is_some(), "{}: --boundary needs `sites`, which the file lacks", args.data.display());
         if dataset.labels.is_some() {
             notes.push("boundaries are those between neighbours of one kind, as `labels` say".to_owned());

@@ -145,7 +145,7 @@ fn an_experiment_scores_every_model_and_trains_nothing_twice() {
     refused(&["experiment", &file, "--out", &out], &["small.toml", "made"]);
     std::fs::write(&file, text.replace("make = \"cards1 --size 12 --per-suit 30\"", "file = \"nowhere.npz\"")).unwrap();
     refused(&["experiment", &file, "--out", &out], &["nowhere.npz", "--data"]);
-    refused(&["experiment", &file, "--seeds", "0", "--out", &out], &["--seeds is 0"]);
+    refused(&["experiment", &file, "--seeds", "0", "--out", &out], &["seeds are 0"]);
 }
 
 #[test]
