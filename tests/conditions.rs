@@ -115,4 +115,7 @@ fn what_is_missing_or_unknown_is_refused() {
     narrow.push("z1", latents.column("z1").unwrap().mean.clone(), None).unwrap();
     narrow.set_class(bars.labels.clone()).unwrap();
     assert!(model.images(&narrow).unwrap_err().to_string().contains("c1"));
+    let mut wide = latents.clone();
+    wide.push("c2", latents.column("z1").unwrap().mean.clone(), None).unwrap();
+    assert!(model.images(&wide).unwrap_err().to_string().contains("`c2`"));
 }

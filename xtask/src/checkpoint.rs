@@ -62,6 +62,11 @@ impl Earlier {
     }
 }
 
+/// Whether a training in this directory has come as far as a checkpoint or an end.
+pub fn begun(run: &Output) -> bool {
+    [FOLDER, EARLIER, "model.safetensors"].iter().any(|name| run.path(name).exists())
+}
+
 /// Epochs that the training of the checkpoint was to have, if there is one.
 pub fn epochs(run: &Output) -> Option<usize> {
     load_config(&run.path(FOLDER)).ok().map(|config| config.training.epochs)
@@ -74,8 +79,13 @@ pub fn resumed(device: &Cpu, config: &Config, run: &Output) -> Result<State<Ivae
     let Config { training: now, .. } = config;
     ensure!(now.patience.is_none(), "{folder}: a checkpoint does not hold the best model, which --patience needs");
     ensure!(then.scaling == config.scaling, "{folder}: it was trained on data of another scaling");
+    let (was, is) = (&then.version, &config.version);
+    ensure!(
+        was == is,
+        "{folder}: its checkpoint is of parsimon {was}, and this is {is}: bits would differ; begin anew"
+    );
     let training = Options { epochs: now.epochs, ..then.training.clone() };
-    let same = Config { version: config.version.clone(), training, usual: None, ..then };
+    let same = Config { training, usual: None, ..then };
     if same != *config {
         let (then, now) = (same.toml()?, config.toml()?);
         let (with, without) = (others(&then, &now), others(&now, &then));
@@ -86,7 +96,10 @@ pub fn resumed(device: &Cpu, config: &Config, run: &Output) -> Result<State<Ivae
     let state = load_checkpoint(model, &checkpoint)?;
     let done = state.history.len();
     ensure!(chosen(now, done), "{folder}: stopped before a start was chosen; begin anew");
-    ensure!(done < now.epochs, "{folder}: {done} epochs are done already; give more --epochs to go on");
+    // A training that was killed while its results were written lacks them only.
+    let written = run.path("model.safetensors").exists() && !run.path(EARLIER).exists();
+    let left = done < now.epochs || (done == now.epochs && !written);
+    ensure!(left, "{folder}: {done} epochs are done already; give more --epochs to go on");
     Ok(state)
 }
 

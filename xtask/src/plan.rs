@@ -234,6 +234,10 @@ pub fn plan(args: &TrainArgs, data: &Patches, dataset: &Dataset) -> Result<Plan>
         examples = examples.towards(goals);
     }
     examples.check(&params)?;
+    let free = params.prior.angle >= WIDE && params.inference == Inference::Plain && args.training.inference.is_none();
+    if params.invariances.rotation && !params.convolutions.is_empty() && free {
+        notes.push("with --convolutions the angle is read off the patch at one look, which can be trapped".to_owned());
+    }
     if goal_channels.is_some() {
         notes.push(format!("the model is trained towards the `goals` in {}", args.data.display()));
     }

@@ -14,7 +14,7 @@ use crate::output::Output;
 use crate::plan::{Plan, conditions, plan};
 use crate::{FINISHES, STOP, checkpoint};
 
-/// Epochs between two checkpoints.
+/// Epochs between two checkpoints; up to that, every epoch.
 const CHECKPOINT_EVERY: usize = 10;
 
 /// A trained model, and what its run directory will hold.
@@ -54,7 +54,10 @@ pub fn fit(
     let fitted = parsimon_ivae::train(&device, params, data, &options, state, |progress| {
         let flow = bar.show(progress);
         let epochs = progress.state.history.len();
-        let due = epochs.is_multiple_of(CHECKPOINT_EVERY) || epochs == options.epochs || flow.is_break();
+        let due = epochs < CHECKPOINT_EVERY
+            || epochs.is_multiple_of(CHECKPOINT_EVERY)
+            || epochs == options.epochs
+            || flow.is_break();
         let saved = if due { save(progress.state).context("the checkpoint could not be written") } else { Ok(()) };
         if let Err(error) = saved.and_then(|()| watch(progress, data)) {
             failure = Some(error);
@@ -156,6 +159,10 @@ pub fn watched(args: &TrainArgs, watch: Watch<'_>) -> Result<bool> {
     let data = samples(dataset.images.take(), dataset.spectra.take())?;
     let run = Output::new(&args.out)?;
     let mut args = args.clone();
+    if args.resume && !checkpoint::begun(&run) {
+        println!("note: {} holds nothing to resume; training begins", run.folder().display());
+        args.resume = false;
+    }
     if args.resume && args.training.epochs.is_none() {
         args.training.epochs = checkpoint::epochs(&run);
     }

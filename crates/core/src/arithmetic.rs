@@ -41,20 +41,26 @@ impl Embedding {
             let what = "direction in the content".to_owned();
             return Err(Error::Length { what, found: direction.len(), expected: content.len() });
         }
-        self.moved(row, steps.len(), |Column { name, mean, .. }, step| {
-            let place = content.iter().position(|c| c == name);
-            mean[row] + place.map_or(0.0, |place| steps[step] * direction[place])
-        })
+        self.moved(
+            row,
+            steps.len(),
+            |_| row,
+            |Column { name, mean, .. }, step| {
+                let place = content.iter().position(|c| c == name);
+                mean[row] + place.map_or(0.0, |place| steps[step] * direction[place])
+            },
+        )
     }
 
     /// Samples on the way from one to another, both included, at equal steps; angles go the shorter way round, and stay on
-    /// (−π, π].
+    /// (−π, π]. The class is that of the nearer end.
     ///
     /// # Errors
     /// If there is no such sample.
     pub fn between(&self, from: usize, to: usize, steps: usize) -> Result<Self> {
         self.check_row(to)?;
-        self.moved(from, steps, |Column { name, mean, .. }, step| {
+        let nearer = |step: usize| if 2 * step < steps { from } else { to };
+        self.moved(from, steps, nearer, |Column { name, mean, .. }, step| {
             let share = step as f32 / steps.saturating_sub(1).max(1) as f32;
             let way = mean[to] - mean[from];
             if step > 0 && step + 1 == steps {
@@ -80,15 +86,21 @@ impl Embedding {
         })
     }
 
-    /// Samples made from one, whose class they keep.
-    fn moved(&self, row: usize, count: usize, value: impl Fn(&Column, usize) -> f32) -> Result<Self> {
+    /// Samples made from one, each with the class of the sample that `of` names.
+    fn moved(
+        &self,
+        row: usize,
+        count: usize,
+        of: impl Fn(usize) -> usize,
+        value: impl Fn(&Column, usize) -> f32,
+    ) -> Result<Self> {
         self.check_row(row)?;
         let mut found = Self::new(count);
         for column in self.columns() {
             found.push(&column.name, (0..count).map(|step| value(column, step)).collect(), None)?;
         }
         if let Some(class) = self.class() {
-            found.set_class(Array1::from_elem(count, class[row]))?;
+            found.set_class((0..count).map(|step| class[of(step)]).collect())?;
         }
         Ok(found)
     }
@@ -131,6 +143,7 @@ mod tests {
         assert_eq!(way.column("z1").unwrap().mean, array![0.0, 1.0, 2.0]);
         let angles = &way.column("angle").unwrap().mean;
         assert!((angles[1].abs() - PI).abs() < 1e-5 && angles[2] == -3.0, "{angles}");
+        assert_eq!(latents().between(0, 3, 4).unwrap().class().unwrap(), array![0, 0, 1, 1]);
         assert!(latents().between(0, 9, 3).is_err() && latents().between(9, 0, 3).is_err());
     }
 }

@@ -62,11 +62,20 @@ impl<D: Compute> Ivae<D> {
     /// Mean images (N×H×W×C, in \[0,1\]) of latents, with their pose.
     ///
     /// # Errors
-    /// If a column of the model or the class is missing, a class is unknown, or a scale is not above 0.
+    /// If a column of the model or the class is missing, there are more content latents or factors than the model has, a class
+    /// is unknown, or a scale is not above 0.
     pub fn images(&self, latents: &Embedding) -> Result<Array4<f32>> {
         let condition = &self.params().condition;
         let (columns, told) = (self.params().decoder_inputs(), condition.inputs());
         let names = condition.columns();
+        let own = self.params().columns();
+        let ours = |name: &str| name.starts_with(['z', 'c']) && name[1..].parse::<usize>().is_ok();
+        let extra =
+            latents.columns().iter().find(|c| ours(&c.name) && !own.contains(&c.name) && !names.contains(&c.name));
+        if let Some(extra) = extra {
+            let accepted = "the content latents and factors of the model";
+            return Err(Error::Parameter { what: "column", value: format!("`{}`", extra.name), accepted });
+        }
         let factors = latents.matrix(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
         let class = latents.class().filter(|_| condition.classes > 0);
         let factors = (!names.is_empty()).then(|| factors.view());

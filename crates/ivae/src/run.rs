@@ -13,6 +13,7 @@ use crate::{Error, Ivae, Params, Result, Usual};
 
 /// Everything needed to rebuild a model and to bring data to it: the content of `config.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Config {
     /// Version of parsimon that wrote it.
     pub version: String,
@@ -127,10 +128,16 @@ impl<D: Compute> Ivae<D> {
     }
 }
 
+/// Whether a version is later than this one, or none.
+fn newer(version: &str) -> bool {
+    let parts = |text: &str| text.split('.').map(|part| part.parse().ok()).collect::<Option<Vec<u64>>>();
+    parts(version).is_none_or(|version| Some(version) > parts(env!("CARGO_PKG_VERSION")))
+}
+
 /// The configuration in a run directory.
 ///
 /// # Errors
-/// If the file is missing or damaged, is of another kind of model, or holds a parameter outside its range.
+/// If the file is missing or damaged, is of another kind of model or of a later version, or holds a parameter outside its range.
 pub fn load_config(folder: &Path) -> Result<Config> {
     let path = folder.join(CONFIG);
     let run = |reason: String| Error::Run { path: path.clone(), reason };
@@ -140,7 +147,12 @@ pub fn load_config(folder: &Path) -> Result<Config> {
     if config.model != "ivae" {
         return Err(run(format!("holds a model of kind `{}`, expected `ivae`", config.model)));
     }
+    if newer(&config.version) {
+        let own = env!("CARGO_PKG_VERSION");
+        return Err(run(format!("was written by parsimon {}, accepted are versions up to {own}", config.version)));
+    }
     config.params.check().map_err(|e| run(e.to_string()))?;
+    config.training.check_ranges().map_err(|e| run(e.to_string()))?;
     if let ScalingConfig::Global { low, high } = &config.scaling {
         let channels = config.params.size.2;
         if low.len() != channels || high.len() != channels || low.iter().chain(high).any(|v| !v.is_finite()) {

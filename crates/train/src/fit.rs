@@ -262,11 +262,27 @@ fn epoch<D: Compute, M: Model<D>>(
         let parts = [terms.loss, terms.reconstruction, terms.kl, terms.physics];
         sum.iter_mut().zip(parts).for_each(|(s, p)| *s += rows.len() as f64 * f64::from(p));
     }
+    // The last step, whose loss nobody has looked at, must not reach a checkpoint.
+    let last = |(term, value): (&'static str, f32)| {
+        let (batches, learning_rate) = (order.len().div_ceil(options.batch), state.adam.learning_rate);
+        let first = order.chunks(options.batch).next_back().and_then(|rows| rows.first()).copied().unwrap_or_default();
+        Error::NotFinite { term, value, epoch: number, batch: batches, batches, first, learning_rate }
+    };
+    let mut wrong = None;
+    state.model.visit("", &mut |_, weights| {
+        wrong = wrong.or_else(|| weights.as_vec().into_iter().find(|w| !w.is_finite()));
+    });
+    if let Some(value) = wrong {
+        return Err(last(("weight after the step", value)));
+    }
     let seconds = spent + begin.elapsed().as_secs_f64();
     let mean = |i: usize| (sum[i] / order.len() as f64) as f32;
     let train = Terms { loss: mean(0), reconstruction: mean(1), kl: mean(2), physics: mean(3) };
     let held_out: Vec<usize> = split.test.clone().collect();
     let test = if held_out.is_empty() { None } else { Some(evaluate(state.shown(), data, &held_out, options.seed)?) };
+    if let Some(value) = test.and_then(|test| test.not_finite()) {
+        return Err(last(value));
+    }
     state.history.push(Epoch { epoch: number, seconds, train, test });
     Ok(())
 }

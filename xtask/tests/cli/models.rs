@@ -258,10 +258,28 @@ fn a_killed_training_resumes_to_the_same_bits() {
     let mut again = words(&killed);
     again.push("--resume".to_owned());
     run(&again.iter().map(String::as_str).collect::<Vec<_>>());
-    for file in ["model.safetensors", "latents.npz", "config.toml"] {
-        let read = |folder: &str| std::fs::read(Path::new(folder).join(file)).unwrap();
-        assert!(read(&whole) == read(&killed), "{file} differs");
-    }
+    let same = || {
+        for file in ["model.safetensors", "latents.npz", "config.toml"] {
+            let read = |folder: &str| std::fs::read(Path::new(folder).join(file)).unwrap();
+            assert!(read(&whole) == read(&killed), "{file} differs");
+        }
+    };
+    same();
+    // Killed after the last epoch, before the results were written; and before the first.
+    std::fs::remove_file(Path::new(&killed).join("model.safetensors")).unwrap();
+    run(&again.iter().map(String::as_str).collect::<Vec<_>>());
+    same();
+    std::fs::remove_dir_all(&killed).unwrap();
+    let said = run(&again.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(said.contains("nothing to resume"), "{said}");
+    same();
+    let config = std::fs::read_to_string(checkpoint.join("config.toml")).unwrap();
+    let version = |of: &str| config.replacen(&format!("version = \"{}\"", env!("CARGO_PKG_VERSION")), of, 1);
+    std::fs::write(checkpoint.join("config.toml"), version("version = \"0.0.1\"")).unwrap();
+    let longer: Vec<String> = again.iter().map(|w| if w == "100" { "101".to_owned() } else { w.clone() }).collect();
+    refused(&longer.iter().map(String::as_str).collect::<Vec<_>>(), &["parsimon 0.0.1"]);
+    std::fs::write(checkpoint.join("config.toml"), version("version = \"99.0.0\"")).unwrap();
+    refused(&longer.iter().map(String::as_str).collect::<Vec<_>>(), &["parsimon 99.0.0", "accepted"]);
 }
 
 #[test]
