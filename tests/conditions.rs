@@ -118,4 +118,6 @@ fn what_is_missing_or_unknown_is_refused() {
     let mut wide = latents.clone();
     wide.push("c2", latents.column("z1").unwrap().mean.clone(), None).unwrap();
     assert!(model.images(&wide).unwrap_err().to_string().contains("`c2`"));
+    let unknown = model.grid(&latents, ("z9", vec![0.0]), ("z1", vec![0.0]), 0).unwrap_err().to_string();
+    assert!(unknown.contains("`z9`"), "{unknown}");
 }

@@ -245,6 +245,11 @@ fn resumed_equals_uninterrupted(params: &Params, options: &Options) {
     train(&Cpu::default(), params, examples(&data, params), options, None, keep_after_three).unwrap();
     let fresh = Ivae::new(&Cpu::default(), params, &mut rand_chacha::ChaCha8Rng::seed_from_u64(9)).unwrap();
     let state = load_checkpoint(fresh, folder.path()).unwrap();
+    let other = Params { beta: 2.0, ..params.clone() };
+    let refused = train(&Cpu::default(), &other, examples(&data, params), options, Some(state.clone()), |_| {
+        ControlFlow::Continue(())
+    });
+    assert!(refused.unwrap_err().to_string().contains("state to resume"), "{}", named(params));
     let go = |_: &parsimon_train::Progress<'_, _>| ControlFlow::Continue(());
     let resumed = train(&Cpu::default(), params, examples(&data, params), options, Some(state), go).unwrap();
     let bits = |fitted: &Fitted<Ivae<Cpu>>| weights::collect(&fitted.state.model as &dyn Parameters<Cpu>);

@@ -44,8 +44,8 @@ fn latents(
         .unwrap()
 }
 
-/// Mean square difference of neighbours, both of them held out, in units of the variance within each kind.
-fn roughness(latents: &Embedding, name: &str, graph: &NeighbourGraph) -> f32 {
+/// Mean square difference of neighbours, all and those both held out, in units of the variance within each kind.
+fn roughness(latents: &Embedding, name: &str, graph: &NeighbourGraph) -> [f32; 2] {
     let z = &latents.column(name).unwrap().mean;
     let variance = [0, 1].map(|kind| {
         let of: Vec<f32> = z.iter().zip(graph.kinds()).filter(|(_, k)| **k == kind).map(|(v, _)| *v).collect();
@@ -55,9 +55,10 @@ fn roughness(latents: &Embedding, name: &str, graph: &NeighbourGraph) -> f32 {
     let square = |p: &parsimon_core::Pair| (z[p.a] - z[p.b]).powi(2) / variance[graph.kinds()[p.a] as usize];
     let trained = Options::default().check(z.len()).unwrap().train;
     let unseen = |p: &&parsimon_core::Pair| !trained.contains(&p.a) && !trained.contains(&p.b);
-    let squares: Vec<f32> = graph.pairs().iter().filter(unseen).map(square).collect();
-    assert!(squares.len() > 20, "{} pairs", squares.len());
-    squares.iter().sum::<f32>() / squares.len() as f32
+    let held_out: Vec<f32> = graph.pairs().iter().filter(unseen).map(square).collect();
+    assert!(held_out.len() > 20, "{} pairs", held_out.len());
+    let all: Vec<f32> = graph.pairs().iter().map(square).collect();
+    [all, held_out].map(|squares| squares.iter().sum::<f32>() / squares.len() as f32)
 }
 
 #[test]
@@ -65,10 +66,11 @@ fn costly_boundaries_make_maps_smooth_on_sites_never_seen() {
     let data = walls();
     let rough = |boundary| {
         let latents = latents(&data, "none", boundary, &[]);
-        roughness(&latents, "z1", &data.1) + roughness(&latents, "z2", &data.1)
+        let [z1, z2] = ["z1", "z2"].map(|name| roughness(&latents, name, &data.1));
+        [z1[0] + z2[0], z1[1] + z2[1]]
     };
     let (free, costly) = (rough(None), rough(Some(BoundaryCost::new(10.0))));
-    assert!(costly < 0.7 * free, "{costly}, free {free}");
+    assert!(costly[0] < 0.6 * free[0] && costly[1] < 0.7 * free[1], "{costly:?}, free {free:?}");
 }
 
 /// One's own term: neighbours shift alike, mean |Δr|².
