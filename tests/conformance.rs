@@ -1,142 +1,16 @@
 //! What holds for every setting of a model, whatever its invariances, likelihood and channels.
 
 use std::ops::ControlFlow;
-use std::sync::LazyLock;
 
 use dfdx::tensor::Cpu;
-use ndarray::{Array1, Array2, Axis};
-use parsimon_core::{Embedding, NeighbourGraph, Pair, Patches};
-use parsimon_ivae::{
-    BoundaryCost, Condition, Config, DecoderKind, Examples, Inference, Invariances, Ivae, Noise, Params, Prior, train,
-};
-use parsimon_nets::{Activation, Parameters, weights};
+use parsimon_core::Embedding;
+use parsimon_ivae::{Config, Ivae, Noise, Params, train};
+use parsimon_nets::{Parameters, weights};
 use parsimon_train::{Fitted, Options, evaluate, load_checkpoint, save_checkpoint};
 use rand::SeedableRng;
 
-use crate::objects::{Objects, Spread, objects};
-
-const SPREAD: Spread = Spread { angle: 0.6, shift: 0.1, scale: 0.1 };
-
-fn settings() -> Vec<Params> {
-    let mut all = Vec::new();
-    for invariances in ["none", "r", "t", "s", "r,t", "r,t,s"] {
-        for (noise, channels) in [
-            (Noise::Bernoulli, 1),
-            (Noise::GaussianLearned, 2),
-            (Noise::Gaussian(0.1), 1),
-            (Noise::ContinuousBernoulli, 1),
-            (Noise::Poisson(50.0), 1),
-        ] {
-            let base = Params::new((10, 10, channels));
-            let invariances = invariances.parse().unwrap();
-            all.push(Params { invariances, noise, hidden: vec![24, 16], ..base });
-        }
-    }
-    let base = Params { hidden: vec![24, 16], ..Params::new((10, 10, 1)) };
-    let free = Prior { angle: f32::INFINITY, ..Prior::default() };
-    let turning = Params { inference: Inference::Views(8), prior: free, ..base.clone() };
-    all.push(turning.clone());
-    all.push(Params { invariances: "r,t,s".parse().unwrap(), ..turning.clone() });
-    let square = Prior { symmetry: 4, ..free };
-    all.push(Params { centred: true, ..turning.clone() });
-    all.push(Params { centred: true, invariances: "t,s".parse().unwrap(), ..base.clone() });
-    let clustered = Prior { components: 3, ..free };
-    all.push(Params { prior: clustered, ..turning.clone() });
-    all.push(Params { prior: clustered, ..base.clone() });
-    all.push(Params {
-        prior: Prior { components: 4, ..Prior::default() },
-        invariances: "t".parse().unwrap(),
-        ..base.clone()
-    });
-    all.push(Params { prior: Prior { symmetry: 4, angle: 0.2, ..free }, ..base.clone() });
-    all.push(Params { size: (10, 10, 2), inference: Inference::Views(4), prior: square, ..turning });
-    all.push(Params { skip: true, activation: Activation::Gelu, ..base.clone() });
-    all.push(Params { convolutions: vec![6, 8, 8], ..base.clone() });
-    all.push(Params { convolutions: vec![6], invariances: "none".parse().unwrap(), ..base.clone() });
-    all.push(Params { deterministic: true, invariances: "none".parse().unwrap(), ..base.clone() });
-    for (size, goal_channels) in [((10, 10, 1), None), ((10, 10, 1), Some(2)), ((1, 10, 1), None)] {
-        let (invariances, decoder) = (Invariances::default(), DecoderKind::Convolutional);
-        let base = Params { size, goal_channels, invariances, decoder, ..base.clone() };
-        all.push(Params { convolutions: vec![4, 6, 8], deterministic: goal_channels.is_some(), ..base });
-    }
-    all.push(Params { deterministic: true, invariances: "t".parse().unwrap(), convolutions: vec![4], ..base.clone() });
-    all.push(Params { goal_channels: Some(2), ..base.clone() });
-    all.push(Params {
-        goal_channels: Some(2),
-        deterministic: true,
-        invariances: "none".parse().unwrap(),
-        ..base.clone()
-    });
-    all.push(Params { size: (1, 10, 1), centred: true, invariances: "t".parse().unwrap(), ..base.clone() });
-    for invariances in ["none", "t", "t,s"] {
-        all.push(Params { size: (1, 10, 1), invariances: invariances.parse().unwrap(), ..base.clone() });
-    }
-    let classes = Condition::of(Some(KNOWN.0.view()), None).unwrap();
-    let both = Condition::of(Some(KNOWN.0.view()), Some(KNOWN.1.view())).unwrap();
-    for invariances in ["none", "r", "t", "r,t"] {
-        let invariances: Invariances = invariances.parse().unwrap();
-        all.push(Params { invariances, condition: classes.clone(), ..base.clone() });
-        all.push(Params { invariances, condition: both.clone(), convolutions: vec![5, 6], ..base.clone() });
-    }
-    let costly = Some(BoundaryCost::new(2.0));
-    all.push(Params { boundary: costly.clone(), invariances: "none".parse().unwrap(), ..base.clone() });
-    all.push(Params { boundary: costly, inference: Inference::Views(8), prior: free, ..base.clone() });
-    all.push(Params { inference: Inference::Views(8), prior: free, condition: both, ..base });
-    all
-}
-
-fn data(params: &Params) -> Patches {
-    let patches = objects(150, 10, params.size.2, SPREAD, 7).patches;
-    if params.size.0 > 1 {
-        return patches;
-    }
-    // A row through the objects, as a spectrum.
-    let rows = patches.images().slice(ndarray::s![.., 5..6, .., ..]).to_owned();
-    Patches::new(rows, patches.scaling().clone()).unwrap()
-}
-
-/// What some models are trained towards: the negative of the objects, in two channels.
-static GOALS: LazyLock<Patches> = LazyLock::new(|| {
-    let negative = objects(150, 10, 2, SPREAD, 7).patches.images().mapv(|v| 1.0 - v);
-    Patches::new(negative, parsimon_core::Scaling::unit(2)).unwrap()
-});
-
-/// The objects as if they stood in a row.
-static ROW: LazyLock<NeighbourGraph> = LazyLock::new(|| {
-    let pairs = (1..150).map(|b| Pair { a: b - 1, b, side: 1.0 }).collect();
-    NeighbourGraph::new(vec![0; 150], pairs).unwrap()
-});
-
-/// Classes and factors of the objects.
-static KNOWN: LazyLock<(Array1<i64>, Array2<f32>)> = LazyLock::new(|| {
-    let Objects { angle, dx, dy, .. } = objects(150, 10, 1, SPREAD, 7);
-    let class = |a: &f64| if *a < -0.2 { 0 } else { 1 + i64::from(*a > 0.2) };
-    (angle.map(class), ndarray::stack![Axis(1), dx, dy].mapv(|v| v as f32))
-});
-
-/// The data with what the model is conditioned on.
-fn examples<'a>(patches: &'a Patches, params: &Params) -> Examples<'a> {
-    let Condition { classes, factors } = &params.condition;
-    let (labels, known) = (&KNOWN.0, &KNOWN.1);
-    let factors = (!factors.is_empty()).then(|| known.view());
-    let examples = Examples::conditioned(patches, (*classes > 0).then(|| labels.view()), factors);
-    let examples = if params.boundary.is_some() { examples.beside(&ROW) } else { examples };
-    if params.goal_channels.is_some() { examples.towards(&GOALS) } else { examples }
-}
-
-fn options() -> Options {
-    Options { epochs: 6, batch: 32, learning_rate: 3e-3, ..Options::default() }
-}
-
-fn fit(params: &Params, options: &Options) -> Fitted<Ivae<Cpu>> {
-    train(&Cpu::default(), params, examples(&data(params), params), options, None, |_| ControlFlow::Continue(()))
-        .unwrap()
-}
-
-fn named(params: &Params) -> String {
-    let Params { invariances, noise, inference, condition, size, .. } = params;
-    format!("invariances {invariances}, {noise:?}, {inference:?}, {} channels, {condition:?}", size.2)
-}
+use crate::objects::objects;
+use crate::settings::{SPREAD, Samples, fit, named, options, settings};
 
 #[test]
 fn training_lowers_both_losses_and_names_every_latent() {
@@ -146,7 +20,7 @@ fn training_lowers_both_losses_and_names_every_latent() {
         let (first, last) = (history[0], history[history.len() - 1]);
         assert!(last.train.loss < first.train.loss, "{}: {first:?} {last:?}", named(&params));
         assert!(last.test.unwrap().loss < first.test.unwrap().loss, "{}", named(&params));
-        let embedding = fitted.state.model.embedding(examples(&data(&params), &params)).unwrap();
+        let embedding = fitted.state.model.embedding(Samples::new(&params).examples(&params)).unwrap();
         let names: Vec<&str> = embedding.columns().iter().map(|c| c.name.as_str()).collect();
         assert_eq!(names, [params.columns(), params.condition.columns()].concat(), "{}", named(&params));
         let latents = &embedding.columns()[..params.columns().len()];
@@ -161,7 +35,9 @@ fn the_same_seed_gives_the_same_bits_whatever_the_threads_and_another_seed_other
         let latents = |threads: usize, seed: u64| -> Embedding {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let options = Options { epochs: 2, seed, ..options() };
-            pool.install(|| fit(&params, &options).state.model.embedding(examples(&data(&params), &params)).unwrap())
+            pool.install(|| {
+                fit(&params, &options).state.model.embedding(Samples::new(&params).examples(&params)).unwrap()
+            })
         };
         let one = latents(1, 3);
         assert_eq!(one, latents(1, 3), "{}: repeated", named(&params));
@@ -189,7 +65,7 @@ fn large_products_do_not_depend_on_the_threads_either() {
 fn evaluation_leaves_the_model_alone_and_repeats_itself() {
     let params = Params { hidden: vec![16], ..Params::new((10, 10, 1)) };
     let fitted = fit(&params, &options());
-    let (data, rows) = (data(&params), (135..150).collect::<Vec<_>>());
+    let (data, rows) = (Samples::new(&params).patches, (135..150).collect::<Vec<_>>());
     let before = weights::collect(&fitted.state.model as &dyn Parameters<Cpu>);
     let first = evaluate(&fitted.state.model, &(&data).into(), &rows, 0).unwrap();
     assert_eq!(first, evaluate(&fitted.state.model, &(&data).into(), &rows, 0).unwrap());
@@ -201,17 +77,17 @@ fn evaluation_leaves_the_model_alone_and_repeats_itself() {
 #[test]
 fn a_run_directory_gives_back_the_same_model() {
     for params in settings() {
-        let (fitted, data) = (fit(&params, &Options { epochs: 1, ..options() }), data(&params));
+        let (fitted, samples) = (fit(&params, &Options { epochs: 1, ..options() }), Samples::new(&params));
         let folder = tempfile::tempdir().unwrap();
-        let config = Config::new(&params, &options(), data.scaling());
+        let config = Config::new(&params, &options(), samples.patches.scaling());
         for (name, bytes) in fitted.state.model.files(&config).unwrap() {
             std::fs::write(folder.path().join(name), bytes).unwrap();
         }
         let (loaded, config) = Ivae::load(&Cpu::default(), folder.path()).unwrap();
         assert_eq!(config.params, params);
         assert_eq!(
-            loaded.embedding(examples(&data, &params)).unwrap(),
-            fitted.state.model.embedding(examples(&data, &params)).unwrap(),
+            loaded.embedding(samples.examples(&params)).unwrap(),
+            fitted.state.model.embedding(samples.examples(&params)).unwrap(),
             "{}",
             named(&params)
         );
@@ -228,7 +104,7 @@ fn a_resumed_training_equals_an_uninterrupted_one() {
 }
 
 fn resumed_equals_uninterrupted(params: &Params, options: &Options) {
-    let data = data(params);
+    let samples = Samples::new(params);
     let whole = fit(params, options);
     let folder = tempfile::tempdir().unwrap();
     let stop_after_three = |p: &parsimon_train::Progress<'_, Ivae<Cpu>>| {
@@ -242,16 +118,16 @@ fn resumed_equals_uninterrupted(params: &Params, options: &Options) {
         }
         flow
     };
-    train(&Cpu::default(), params, examples(&data, params), options, None, keep_after_three).unwrap();
+    train(&Cpu::default(), params, samples.examples(params), options, None, keep_after_three).unwrap();
     let fresh = Ivae::new(&Cpu::default(), params, &mut rand_chacha::ChaCha8Rng::seed_from_u64(9)).unwrap();
     let state = load_checkpoint(fresh, folder.path()).unwrap();
     let other = Params { beta: 2.0, ..params.clone() };
-    let refused = train(&Cpu::default(), &other, examples(&data, params), options, Some(state.clone()), |_| {
+    let refused = train(&Cpu::default(), &other, samples.examples(params), options, Some(state.clone()), |_| {
         ControlFlow::Continue(())
     });
     assert!(refused.unwrap_err().to_string().contains("state to resume"), "{}", named(params));
     let go = |_: &parsimon_train::Progress<'_, _>| ControlFlow::Continue(());
-    let resumed = train(&Cpu::default(), params, examples(&data, params), options, Some(state), go).unwrap();
+    let resumed = train(&Cpu::default(), params, samples.examples(params), options, Some(state), go).unwrap();
     let bits = |fitted: &Fitted<Ivae<Cpu>>| weights::collect(&fitted.state.model as &dyn Parameters<Cpu>);
     assert!(bits(&whole) == bits(&resumed), "{}", named(params));
     assert_eq!(resumed.state.history.len(), 6);
@@ -262,14 +138,14 @@ fn an_average_is_what_is_evaluated_and_returned() {
     let params = Params { hidden: vec![16], ..Params::new((10, 10, 1)) };
     let (plain, mean) = (fit(&params, &options()), fit(&params, &Options { average: 0.9, ..options() }));
     assert_ne!(
-        plain.state.model.embedding(examples(&data(&params), &params)).unwrap(),
-        mean.state.model.embedding(examples(&data(&params), &params)).unwrap()
+        plain.state.model.embedding(Samples::new(&params).examples(&params)).unwrap(),
+        mean.state.model.embedding(Samples::new(&params).examples(&params)).unwrap()
     );
     let losses = |fitted: &Fitted<Ivae<Cpu>>| fitted.state.history.iter().map(|e| e.train.loss).collect::<Vec<_>>();
     assert_eq!(losses(&plain), losses(&mean), "the steps are the same");
     let rows: Vec<usize> = (135..150).collect();
     let last = mean.state.history.last().unwrap().test.unwrap();
-    assert_eq!(evaluate(&mean.state.model, &(&data(&params)).into(), &rows, 0).unwrap(), last);
+    assert_eq!(evaluate(&mean.state.model, &(&Samples::new(&params).patches).into(), &rows, 0).unwrap(), last);
 }
 
 #[test]
@@ -283,7 +159,7 @@ fn early_stop_returns_the_best_epoch_and_starts_are_compared() {
     assert!(losses.len() < 60 && losses.len() == fitted.epoch + 3, "{} epochs, best {}", losses.len(), fitted.epoch);
     assert_eq!(losses[fitted.epoch - 1], best);
     let rows: Vec<usize> = (135..150).collect();
-    assert_eq!(evaluate(&fitted.state.model, &(&data(&params)).into(), &rows, 0).unwrap().loss, best);
+    assert_eq!(evaluate(&fitted.state.model, &(&Samples::new(&params).patches).into(), &rows, 0).unwrap().loss, best);
 
     let several = fit(&params, &Options { starts: 3, start_epochs: 2, ..options() });
     assert!(several.state.history.windows(2).all(|w| w[0].seconds < w[1].seconds));
@@ -296,7 +172,7 @@ fn early_stop_returns_the_best_epoch_and_starts_are_compared() {
 #[test]
 fn one_start_that_diverges_does_not_end_the_others() {
     let params = Params { hidden: vec![16], ..Params::new((10, 10, 1)) };
-    let data = data(&params);
+    let data = Samples::new(&params).patches;
     let starts = |sound: usize| {
         let mut made = 0;
         let make = |rng: &mut rand_chacha::ChaCha8Rng| {
@@ -332,7 +208,8 @@ fn an_observer_can_stop_training() {
     let stop_after_two = |p: &parsimon_train::Progress<'_, Ivae<Cpu>>| {
         if p.done >= 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let fitted = train(&Cpu::default(), &params, &data(&params), &options(), None, stop_after_two).unwrap();
+    let fitted =
+        train(&Cpu::default(), &params, &Samples::new(&params).patches, &options(), None, stop_after_two).unwrap();
     assert!(fitted.interrupted && fitted.state.history.len() == 2);
 }
 
@@ -341,10 +218,10 @@ fn data_of_another_size_and_too_few_rows_are_refused() {
     let params = Params { hidden: vec![8], ..Params::new((12, 10, 1)) };
     let go = |_: &parsimon_train::Progress<'_, Ivae<Cpu>>| ControlFlow::Continue(());
     let wrong = Params { size: (10, 10, 1), ..params.clone() };
-    let error = train(&Cpu::default(), &params, &data(&wrong), &options(), None, go).unwrap_err();
+    let error = train(&Cpu::default(), &params, &Samples::new(&wrong).patches, &options(), None, go).unwrap_err();
     assert!(error.to_string().contains("(10, 10, 1)"), "{error}");
     let few = Options { batch: 500, ..options() };
-    let error = train(&Cpu::default(), &wrong, &data(&wrong), &few, None, go).unwrap_err();
+    let error = train(&Cpu::default(), &wrong, &Samples::new(&wrong).patches, &few, None, go).unwrap_err();
     assert!(error.to_string().contains("135 rows"), "{error}");
 }
 
@@ -353,10 +230,10 @@ fn a_diverging_training_stops_with_a_diagnosis() {
     let params = Params { noise: Noise::Gaussian(1e-6), hidden: vec![8], ..Params::new((10, 10, 1)) };
     let go = |_: &parsimon_train::Progress<'_, Ivae<Cpu>>| ControlFlow::Continue(());
     let wild = Options { learning_rate: 1e20, epochs: 20, ..options() };
-    let error = train(&Cpu::default(), &params, &data(&params), &wild, None, go).unwrap_err();
+    let error = train(&Cpu::default(), &params, &Samples::new(&params).patches, &wild, None, go).unwrap_err();
     assert!(error.to_string().contains("lower the learning rate"), "{error}");
     // A single step of a sound loss: what it leads to must not be taken for a model.
     let once = Options { learning_rate: 1e20, epochs: 1, batch: 135, ..options() };
-    let error = train(&Cpu::default(), &params, &data(&params), &once, None, go).unwrap_err();
+    let error = train(&Cpu::default(), &params, &Samples::new(&params).patches, &once, None, go).unwrap_err();
     assert!(error.to_string().contains("in epoch 1, batch 1 of 1"), "{error}");
 }

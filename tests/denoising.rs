@@ -132,6 +132,26 @@ fn what_was_never_seen_lies_outside() {
 }
 
 #[test]
+fn what_was_never_seen_lies_outside_of_what_makes_colour_of_grey_too() {
+    let data = data(LatticeImages::Grey);
+    let (grey, colour) = (data.images.unwrap(), data.goals.unwrap());
+    let model = fit(&grey, Some(&colour));
+    let examples = Examples::from(&grey).towards(&colour);
+    let usual = Usual::of(&model, &examples, &model.embedding(&examples).unwrap(), 0..TRAINED).unwrap().unwrap();
+    assert!(usual.back.as_ref().is_some_and(|back| back.len() == 1 && back[0].len() == 4), "{usual:?}");
+    let outside = |images: Array4<f32>| {
+        let patches = Patches::new(images, Scaling::unit(1)).unwrap();
+        let examples = Examples::from(&patches);
+        usual.outside(&model, &examples, &model.embedding(&examples).unwrap()).unwrap().unwrap()
+    };
+    let own = outside(grey.images().slice(ndarray::s![TRAINED.., .., .., ..]).to_owned());
+    assert!(own.share < 0.1 && (own.times - 1.0).abs() < 0.3, "{own:?}");
+    let stripes = Array4::from_shape_fn((50, 18, 18, 1), |(n, y, _, _)| if (y + n) % 4 < 2 { 0.9 } else { 0.1 });
+    let found = outside(stripes);
+    assert!(found.share > 0.95 && found.times > 2.0, "{found:?}");
+}
+
+#[test]
 fn goals_that_do_not_fit_are_refused() {
     let data = data(LatticeImages::Grey);
     let (grey, colour) = (data.images.unwrap(), data.goals.unwrap());

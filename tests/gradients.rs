@@ -9,7 +9,8 @@ use parsimon_train::{Model, Step};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::objects::{Spread, objects};
+use crate::objects::objects;
+use crate::settings::SPREAD;
 
 const ROWS: [usize; 7] = [0, 1, 2, 3, 4, 5, 6];
 
@@ -77,7 +78,7 @@ fn the_whole_objective_has_the_gradient_of_its_value() {
             let prior = Prior { components, angle, ..Prior::default() };
             let params = Params { invariances, noise, decoder, convolutions, prior, ..base };
             let params = Params { beta: 1.7, hidden: vec![9, 6], ..params };
-            let patches = objects(ROWS.len(), 7, channels, Spread { angle: 0.5, shift: 0.1, scale: 0.1 }, 3).patches;
+            let patches = objects(ROWS.len(), 7, channels, SPREAD, 3).patches;
             let (labels, factors) =
                 (array![0, 1, 2, 0, 1, 2, 0], array![[0.3], [0.1], [-0.5], [0.9], [0.2], [-0.1], [0.0]]);
             // Some models are told classes and a factor, others nothing.

@@ -132,7 +132,14 @@ fn an_object_that_half_a_turn_leaves_as_it_was_has_two_modes() {
     for (third, twofold) in [(0.0, true), (0.8, false)] {
         let (patches, _) = pairs(third);
         let still = Array1::zeros(300);
-        let data = Objects { patches, angle: still.clone(), dx: still.clone(), dy: still.clone(), scale: still };
+        let data = Objects {
+            patches,
+            angle: still.clone(),
+            dx: still.clone(),
+            dy: still.clone(),
+            scale: still.clone(),
+            height: still,
+        };
         let modes = turning(&data).modes(&data.patches, 3).unwrap();
         let column = |name: &str| modes.column(name).unwrap().mean.clone();
         let (first, second) = (column("angle_1_p"), column("angle_2_p"));

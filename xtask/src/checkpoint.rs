@@ -79,13 +79,16 @@ pub fn resumed(device: &Cpu, config: &Config, run: &Output) -> Result<State<Ivae
     let Config { training: now, .. } = config;
     ensure!(now.patience.is_none(), "{folder}: a checkpoint does not hold the best model, which --patience needs");
     ensure!(then.scaling == config.scaling, "{folder}: it was trained on data of another scaling");
+    if let (Some(was), Some(is)) = (&then.data, &config.data) {
+        ensure!(was == is, "{folder}: it was trained on other data: {was}; these are {is}");
+    }
     let (was, is) = (&then.version, &config.version);
     ensure!(
         was == is,
         "{folder}: its checkpoint is of parsimon {was}, and this is {is}: bits would differ; begin anew"
     );
     let training = Options { epochs: now.epochs, ..then.training.clone() };
-    let same = Config { training, usual: None, ..then };
+    let same = Config { training, usual: None, data: config.data.clone(), ..then };
     if same != *config {
         let (then, now) = (same.toml()?, config.toml()?);
         let (with, without) = (others(&then, &now), others(&now, &then));

@@ -71,12 +71,12 @@ impl Encoded {
         let mut encoded = Self { model, latents, labels, data, targets };
         let examples = encoded.examples();
         let latents = encoded.model.embedding(&examples).with_context(|| path.display().to_string())?;
-        if let Some(usual) = config.usual
+        if let Some(usual) = &config.usual
             && let Some(Outside { share, times }) = usual.outside(&encoded.model, &examples, &latents)?
             && share > MANY_OUTSIDE
         {
             println!(
-                "warning: {:.0} % of the rows are reconstructed worse than 99 % of those trained on, the median {times:.1} \
+                "warning: {:.0} % of the rows are explained worse than 99 % of those trained on, the median {times:.1} \
                  times as far off as usual: they lie outside of what the model has seen",
                 100.0 * share
             );

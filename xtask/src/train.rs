@@ -23,6 +23,10 @@ pub struct Trained {
     pub options: Options,
 }
 
+fn configuration(params: &Params, options: &Options, data: &Examples<'_>) -> Config {
+    Config { data: Some(data.fingerprint()), ..Config::new(params, options, data.patches().scaling()) }
+}
+
 /// What hears of each epoch, beside the progress bar.
 pub type Watch<'w> = &'w mut dyn FnMut(&Progress<'_, Ivae<Cpu>>, &Examples<'_>) -> Result<()>;
 
@@ -36,7 +40,7 @@ pub fn fit(
     watch: Watch<'_>,
 ) -> Result<Trained> {
     let device = Cpu::default();
-    let config = Config::new(params, &options, data.patches().scaling());
+    let config = configuration(params, &options, data);
     let state = if resume { Some(checkpoint::resumed(&device, &config, run)?) } else { None };
     let folder = run.sub(checkpoint::FOLDER);
     let mut earlier = Earlier::new(run);
@@ -93,7 +97,7 @@ impl Trained {
         write_history(&mut history, &self.fitted.state.history)?;
         let latents = model.embedding(data)?;
         let manifolds = figures::manifolds(model, &latents)?;
-        let config = Config::new(model.params(), &self.options, data.patches().scaling());
+        let config = configuration(model.params(), &self.options, data);
         let trained = self.options.check(latents.len())?.train;
         let config = Config { usual: Usual::of(model, data, &latents, trained)?, ..config };
         for (name, bytes) in model.files(&config)? {

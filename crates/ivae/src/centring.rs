@@ -11,11 +11,9 @@ const NOISE: f32 = 2.0;
 /// Standard deviation of a normal distribution in units of its median deviation.
 const OF_MEDIAN: f32 = 1.4826;
 
-/// Times the middle is sought anew about the last one.
-const ROUNDS: usize = 5;
-
-/// Standard deviation of the window about it, in units of half the longer side.
-const WINDOW: f32 = 0.6;
+/// Standard deviations of the windows in which the middle is sought, each about the last one found, in units of half the
+/// longer side. They narrow, so that it moves to the object nearest to the middle of the patch and lets go of others.
+const WINDOWS: [f32; 9] = [0.6, 0.5, 0.4, 0.35, 0.3, 0.3, 0.3, 0.3, 0.3];
 
 /// Patches moved by whole pixels so that their objects lie in the middle, and how far each lay off, (right, down) in
 /// half-widths. What comes in from outside is background.
@@ -59,7 +57,9 @@ fn background(patch: &[f32], channels: usize) -> Vec<f32> {
 }
 
 /// How far the object lies off the middle, (right, down) in pixels: the centre of what differs from the background, sought in
-/// a window that follows it.
+/// a window that follows it (mean shift).
+///
+/// Reference: Cheng 1995, IEEE Trans. Pattern Anal. Mach. Intell. 17, 790.
 fn middle(patch: &[f32], (height, width, channels): (usize, usize, usize), background: &[f32]) -> [isize; 2] {
     let off = |c: usize| patch.iter().skip(c).step_by(channels).map(move |v| (v - background[c]).abs());
     let noise: Vec<f32> = (0..channels).map(|c| NOISE * OF_MEDIAN * median(off(c).collect())).collect();
@@ -68,11 +68,10 @@ fn middle(patch: &[f32], (height, width, channels): (usize, usize, usize), backg
     };
     let mass: Vec<f32> = patch.chunks_exact(channels).map(beyond).collect();
     let (cy, cx) = (0.5 * (height - 1) as f32, 0.5 * (width - 1) as f32);
-    let window = WINDOW * 0.5 * (height.max(width) - 1) as f32;
-    // At first the window is the whole patch.
-    let (mut y, mut x, mut narrow) = (cy, cx, 0.0);
-    for _ in 0..ROUNDS {
-        let near = |at: usize, of: f32| (-0.5 * narrow * ((at as f32 - of) / window).powi(2)).exp();
+    let half = 0.5 * (height.max(width) - 1) as f32;
+    let (mut y, mut x) = (cy, cx);
+    for window in WINDOWS {
+        let near = |at: usize, of: f32| (-0.5 * ((at as f32 - of) / (window * half)).powi(2)).exp();
         let rows: Vec<f32> = (0..height).map(|i| near(i, y)).collect();
         let columns: Vec<f32> = (0..width).map(|i| near(i, x)).collect();
         let (mut sum, mut down, mut right) = (0.0f64, 0.0f64, 0.0f64);
@@ -87,7 +86,7 @@ fn middle(patch: &[f32], (height, width, channels): (usize, usize, usize), backg
         if sum <= 0.0 {
             return [0, 0];
         }
-        (y, x, narrow) = ((down / sum) as f32, (right / sum) as f32, 1.0);
+        (y, x) = ((down / sum) as f32, (right / sum) as f32);
     }
     [(x - cx).round() as isize, (y - cy).round() as isize]
 }
@@ -124,6 +123,18 @@ mod tests {
                 let (y, x) = ((12.0 + off[1]).round() as usize, (12.0 + off[0]).round() as usize);
                 assert_eq!(centred.patches.values()[12 * SIDE + 12], patch[y * SIDE + x]);
             }
+        }
+    }
+
+    #[test]
+    fn the_object_nearest_to_the_middle_is_found_among_others() {
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        for (object, other) in [((3.0, -4.0), (-9.0, 6.0)), ((-5.0, 0.0), (10.0, 1.0)), ((0.0, 5.0), (2.0, -11.0))] {
+            let with = |(right, down): (f32, f32), rng: &mut ChaCha8Rng| blob(right, down, 0.4, 0.05, rng);
+            let both = with(object, &mut rng).into_iter().zip(with(other, &mut rng)).map(|(a, b)| a.max(b)).collect();
+            let centred = Centred::of(&Data::new(both, SIDE * SIDE).unwrap(), (SIDE, SIDE, 1)).unwrap();
+            let off = centred.off[0].map(|v| v * 12.0);
+            assert!((off[0] - object.0).abs().max((off[1] - object.1).abs()) <= 1.5, "{object:?}, {other:?}: {off:?}");
         }
     }
 

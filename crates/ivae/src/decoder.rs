@@ -70,6 +70,26 @@ impl<D: Compute> Decoder<D> {
         Ok(Self::Convolutional(Box::new(ConvolutionalDecoder { layers, stages })))
     }
 
+    /// The same with outputs that are these, repeated to their number, before it has learned anything else.
+    pub(crate) fn beginning_at(self, outputs: &[f32]) -> NetResult<Self> {
+        Ok(match self {
+            Self::Spatial(decoder) => Self::Spatial(Box::new(decoder.beginning_at(outputs)?)),
+            Self::Dense(mut layers) => {
+                let last = layers.pop().map(|layer| layer.beginning_at(outputs)).transpose()?;
+                layers.extend(last);
+                Self::Dense(layers)
+            }
+            Self::Convolutional(mut decoder) => {
+                let last = decoder.stages.pop();
+                let last = last
+                    .map(|(upsample, layer)| NetResult::Ok((upsample, layer.beginning_at(outputs)?)))
+                    .transpose()?;
+                decoder.stages.extend(last);
+                Self::Convolutional(decoder)
+            }
+        })
+    }
+
     /// log p of rows given placed latents.
     pub(crate) fn score<T: Tape<f32, D>>(&self, placed: Rows<D, T>, target: &Target<'_, D>) -> NetResult<Scored<D, T>> {
         match self {

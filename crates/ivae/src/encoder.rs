@@ -12,6 +12,10 @@ use crate::model::{NetResult, failed};
 use crate::views::Views;
 use crate::{Params, Result};
 
+/// How faintly the pose, and what view is chosen, begin: near rest, lest chance poses be learned as the objects' own. Content
+/// begins loud, lest the decoder learn to do without.
+const FAINT: f32 = 0.2;
+
 /// A convolution, and the pooling after it.
 type Pooled<D> = (Convolution<D>, Option<Pool>);
 
@@ -74,8 +78,8 @@ impl<D: Compute> Encoder<D> {
         if let Some(count) = params.views() {
             let views = Views::new(params.size, count, params.prior.symmetry);
             let pose = params.columns().len() - params.latent;
-            let chance = head(last, 1)?;
-            let heads = [head(last, pose)?, head(last, pose)?];
+            let chance = head(last, 1)?.scaled(&[FAINT])?;
+            let heads = [head(last, pose)?.scaled(&vec![FAINT; pose])?, head(last, pose)?];
             let content = [head(2 * last, params.latent)?, head(2 * last, params.latent)?];
             let layers = chain(device, views.columns() + told, params, rng)?;
             let shifts = params.shifts().into_iter().take(pose).collect();
@@ -86,7 +90,10 @@ impl<D: Compute> Encoder<D> {
             if convolutions.is_empty() { (None, features + told) } else { (Some(params.size.2), features) };
         let layers = chain(device, features, params, rng)?;
         let latents = params.columns().len();
+        let pose = latents - params.latent;
+        let loud = |latent: usize| if latent < pose { FAINT } else { 1.0 };
         let mean = Dense::new(device, last, latents, Activation::Identity, rng)?;
+        let mean = mean.scaled(&(0..latents).map(loud).collect::<Vec<_>>())?;
         let log_sd = Dense::new(device, last, latents, Activation::Identity, rng)?;
         let shifts = params.shifts();
         Ok(Self::Plain(Box::new(PlainEncoder { channels, convolutions, layers, mean, log_sd, shifts })))

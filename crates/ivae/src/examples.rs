@@ -1,7 +1,7 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use ndarray::{Array1, ArrayView1, ArrayView2, Axis};
+use ndarray::{Array1, Array3, ArrayView1, ArrayView2, Axis};
 use parsimon_core::{NeighbourGraph, Patches};
 use parsimon_nets::{Compute, Data};
 use rand::SeedableRng;
@@ -176,6 +176,29 @@ impl<'a> Examples<'a> {
             return Err(Error::Goals { found, expected });
         }
         params.condition.rows(self.patches.len(), self.labels, self.factors).map(|_| ())
+    }
+
+    /// What tells these data from others of their shape: the number of rows, and a checksum of all values.
+    pub fn fingerprint(&self) -> String {
+        let mut hash = crc32fast::Hasher::new();
+        let images = |patches: &Patches, hash: &mut crc32fast::Hasher| {
+            patches.images().iter().for_each(|v| hash.update(&v.to_le_bytes()));
+        };
+        images(self.patches, &mut hash);
+        self.goals.into_iter().for_each(|goals| images(goals, &mut hash));
+        self.labels.iter().flatten().for_each(|label| hash.update(&label.to_le_bytes()));
+        self.factors.iter().flatten().for_each(|factor| hash.update(&factor.to_le_bytes()));
+        format!("{} rows, checksum {:08x}", self.patches.len(), hash.finalize())
+    }
+
+    /// Mean of what is decoded over the rows it is trained on, (H, W, C).
+    pub(crate) fn mean(&self) -> Array3<f32> {
+        let images = self.goals.unwrap_or(self.patches).images();
+        let mut sum = Array3::<f64>::zeros((images.dim().1, images.dim().2, images.dim().3));
+        for row in self.trained.clone() {
+            sum.zip_mut_with(&images.index_axis(Axis(0), row), |sum, v| *sum += f64::from(*v));
+        }
+        sum.mapv(|sum| (sum / self.trained.len().max(1) as f64) as f32)
     }
 
     /// Some rows; `check` has found them to be of the model's kind.

@@ -1,7 +1,7 @@
 use dfdx::shapes::HasShape;
 use dfdx::tensor::{NoneTape, PutTape, SplitTape, Tape, Tensor};
 use dfdx::tensor_ops::{TryAdd, TryMatMul, TryMul};
-use ndarray::Array4;
+use ndarray::{Array3, Array4, Axis};
 use parsimon_nets::{Compute, Data, Matrix, Parameters, Precision, Rows, Scored, Target, matrix};
 use parsimon_objective::{Mixture, Normal, Posterior, Prior, negative_elbo, some};
 use parsimon_train::{Loss, Model, Step, Terms};
@@ -44,6 +44,9 @@ pub(crate) fn mean(rows: &[f32]) -> f32 {
     (rows.iter().map(|v| f64::from(*v)).sum::<f64>() / rows.len() as f64) as f32
 }
 
+/// Least brightness that decoding begins at, and least distance from 1: a pixel that is dark in all patches must be able to light up.
+const LEAST_MEAN: f32 = 0.01;
+
 pub(crate) fn failed<E: std::fmt::Display>(error: E) -> parsimon_nets::Error {
     parsimon_nets::Error::Device(error.to_string())
 }
@@ -76,6 +79,19 @@ impl<D: Compute> Ivae<D> {
         self.terms = physics::terms(&self.params);
         self.terms.extend_from_slice(terms);
         self
+    }
+
+    /// The same, decoding this mean image (H, W, C) before it has learned anything else, or its mean over the pixels if the decoder
+    /// knows no single ones: it need not be driven there by way of all weights, which can leave it dull for long.
+    pub(crate) fn beginning_at(mut self, mean: &Array3<f32>) -> NetResult<Self> {
+        let likelihood = self.params.noise.likelihood();
+        let output = |mean: &f32| likelihood.output(mean.clamp(LEAST_MEAN, 1.0 - LEAST_MEAN));
+        let outputs: Vec<f32> = match &self.decoder {
+            Decoder::Dense(_) => mean.iter().map(output).collect(),
+            _ => mean.axis_iter(Axis(2)).filter_map(|channel| channel.mean()).map(|mean| output(&mean)).collect(),
+        };
+        self.decoder = self.decoder.beginning_at(&outputs)?;
+        Ok(self)
     }
 
     /// Its parameters.

@@ -52,8 +52,9 @@ pub fn train_with<'a, D: Compute>(
         let (what, value) = ("state to resume", "of a model of other parameters".to_owned());
         return Err(Error::Parameter { what, value, accepted: "those of the model to be trained" });
     }
+    let mean = data.mean();
     let make = |rng: &mut ChaCha8Rng| match Ivae::new(device, params, rng) {
-        Ok(model) => Ok(model.with_physics(terms)),
+        Ok(model) => Ok(model.beginning_at(&mean)?.with_physics(terms)),
         Err(Error::Nets(e)) => Err(e.into()),
         Err(e) => Err(parsimon_nets::Error::Device(e.to_string()).into()),
     };

@@ -9,6 +9,8 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+#[cfg(doc)]
+use crate::Examples;
 use crate::{Error, Ivae, Params, Result, Usual};
 
 /// Everything needed to rebuild a model and to bring data to it: the content of `config.toml`.
@@ -25,6 +27,9 @@ pub struct Config {
     pub training: Options,
     /// Scaling of the data.
     pub scaling: ScalingConfig,
+    /// What tells the data from others, as [`Examples::fingerprint`] gives it.
+    #[serde(default)]
+    pub data: Option<String>,
     /// How far off it usually is, once it is trained.
     #[serde(default)]
     pub usual: Option<Usual>,
@@ -70,7 +75,7 @@ impl ScalingConfig {
 }
 
 impl Config {
-    /// The configuration of a training.
+    /// The configuration of a training, but for the fingerprint of its data.
     pub fn new(params: &Params, training: &Options, scaling: &Scaling) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -78,6 +83,7 @@ impl Config {
             params: params.clone(),
             training: training.clone(),
             scaling: scaling.into(),
+            data: None,
             usual: None,
         }
     }

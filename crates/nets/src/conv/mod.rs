@@ -8,7 +8,7 @@ mod tests;
 use dfdx::tensor::Tape;
 use rand::Rng;
 
-use crate::dense::{shape, uniform};
+use crate::dense::{repeated, shape, uniform};
 use crate::{Activation, Compute, Data, Error, Matrix, Parameters, Result, Rows};
 
 pub(crate) use composed::{convolution, normalisation, pooling, upsampling};
@@ -113,7 +113,7 @@ pub struct Convolution<D: Compute> {
 }
 
 impl<D: Compute> Convolution<D> {
-    /// A layer with weights and biases drawn uniformly from ±1/√(numbers of a window).
+    /// A layer with weights and biases drawn uniformly from ±√(3/numbers of a window), as those of [`Dense`](crate::Dense).
     ///
     /// # Errors
     /// If a size is zero or the window does not fit.
@@ -131,10 +131,19 @@ impl<D: Compute> Convolution<D> {
             return Err(Error::Parameter { what, value, accepted: "1 and more" });
         }
         let numbers = window.size.0 * window.size.1 * input.channels;
-        let limit = 1.0 / (numbers as f32).sqrt();
+        let limit = (3.0 / numbers as f32).sqrt();
         let weight = uniform(device, numbers, channels, limit, rng)?;
         let bias = uniform(device, 1, channels, limit, rng)?;
         Ok(Self { weight, bias, activation, input, output: Extent { height, width, channels }, window })
+    }
+
+    /// The same layer with this bias, one for each of its channels.
+    ///
+    /// # Errors
+    /// If there are not as many.
+    pub fn beginning_at(mut self, bias: &[f32]) -> Result<Self> {
+        self.bias = repeated(&self.bias, bias)?;
+        Ok(self)
     }
 
     /// Size of its images.

@@ -36,6 +36,18 @@ impl Likelihood {
         means(self, outputs);
     }
 
+    /// The output of which a value is the mean, to 1e-3 and within ±50.
+    pub fn output(self, mean: f32) -> f32 {
+        let (mut low, mut high) = (-50.0, 50.0);
+        while high - low > 1e-3 {
+            let middle = 0.5 * (low + high);
+            let mut found = [middle];
+            self.mean(&mut found);
+            if found[0] < mean { low = middle } else { high = middle }
+        }
+        0.5 * (low + high)
+    }
+
     /// Fails if a parameter is outside its range.
     pub(crate) fn check(self) -> Result<()> {
         match self {

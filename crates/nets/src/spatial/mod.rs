@@ -128,6 +128,15 @@ impl<D: Compute> SpatialDecoder<D> {
         Ok(self)
     }
 
+    /// The same decoder with outputs that are these, one for each channel, before it has learned anything else.
+    ///
+    /// # Errors
+    /// If there are not as many as channels.
+    pub fn beginning_at(mut self, outputs: &[f32]) -> Result<Self> {
+        self.output = self.output.beginning_at(outputs)?;
+        Ok(self)
+    }
+
     /// Number of content latents.
     pub fn content_size(&self) -> usize {
         shape(&self.content).0
