@@ -53,6 +53,25 @@ fn translation_is_found_along_its_axes() {
 }
 
 #[test]
+fn a_narrow_prior_of_one_shift_leaves_the_other_free() {
+    let data = objects(400, 14, 1, Spread { shift: 0.25, ..Spread::default() }, 2);
+    let params = Params {
+        invariances: "t".parse().unwrap(),
+        latent: 1,
+        hidden: vec![48, 48],
+        prior: Prior { shift: 0.2, shift_down: Some(0.005), ..Prior::default() },
+        noise: Noise::Gaussian(0.3),
+        ..Params::new(data.patches.shape())
+    };
+    let options = Options { epochs: 40, batch: 40, learning_rate: 3e-3, ..Options::default() };
+    let go = |_: &parsimon_train::Progress<'_, _>| ControlFlow::Continue(());
+    let model = train(&Cpu::default(), &params, &data.patches, &options, None, go).unwrap().state.model;
+    let embedding = model.embedding(&data.patches).unwrap();
+    let spread = |name: &str| embedding.get(name).unwrap().mean.std(0.0);
+    assert!(spread("dx") > 0.1 && spread("dy") < 0.05, "{} {}", spread("dx"), spread("dy"));
+}
+
+#[test]
 fn size_is_found() {
     let data = objects(400, 14, 1, Spread { scale: 0.3, ..Spread::default() }, 3);
     let embedding = fit(&data, "s").embedding(&data.patches).unwrap();

@@ -15,16 +15,20 @@ pub const FOLDER: &str = "checkpoint";
 /// Where the checkpoint of an earlier training waits for the end of a new one.
 const EARLIER: &str = "checkpoint.earlier";
 
+/// Where the last sound state of a training that failed is kept, if the directory holds the results of an earlier one.
+const FAILED: &str = "checkpoint.failed";
+
 /// The checkpoint of an earlier training, which is given up only when a new one has come to its end.
 pub struct Earlier {
     checkpoint: PathBuf,
     aside: PathBuf,
+    failed: PathBuf,
     is_aside: bool,
 }
 
 impl Earlier {
     pub fn new(run: &Output) -> Self {
-        Self { checkpoint: run.path(FOLDER), aside: run.path(EARLIER), is_aside: false }
+        Self { checkpoint: run.path(FOLDER), aside: run.path(EARLIER), failed: run.path(FAILED), is_aside: false }
     }
 
     /// One that is aside already belongs to the results in the directory: a training that was killed left it there.
@@ -38,12 +42,18 @@ impl Earlier {
         Ok(())
     }
 
-    pub fn put_back(&self) -> Result<()> {
+    /// After a training that failed: puts it back, and says where the last sound state of that training is, if it is not in its place.
+    pub fn put_back(&self) -> Result<Option<&Path>> {
+        let mut kept = None;
         if self.is_aside {
-            self.give_up(&self.checkpoint)?;
+            if self.checkpoint.exists() {
+                self.give_up(&self.failed)?;
+                std::fs::rename(&self.checkpoint, &self.failed).with_context(|| self.wrong())?;
+                kept = Some(self.failed.as_path());
+            }
             std::fs::rename(&self.aside, &self.checkpoint).with_context(|| self.wrong())?;
         }
-        Ok(())
+        Ok(kept)
     }
 
     pub fn remove(&self) -> Result<()> {
@@ -151,7 +161,8 @@ mod tests {
         let (_folder, mut earlier) = bench("first");
         earlier.set_aside().unwrap();
         write(&earlier, "second");
-        earlier.put_back().unwrap();
+        let kept = earlier.put_back().unwrap().unwrap();
+        assert_eq!(std::fs::read_to_string(kept.join("of")).unwrap(), "second");
         assert_eq!(read(&earlier), "first");
 
         earlier.set_aside().unwrap();

@@ -49,6 +49,7 @@ pub fn params(
         angle: angle.unwrap_or(free),
         symmetry: args.symmetry,
         shift: args.prior_shift.unwrap_or(base.shift),
+        shift_down: args.prior_shift_down,
         scale: args.prior_scale.unwrap_or(base.scale),
         components: args.prior_components,
     };

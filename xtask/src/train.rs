@@ -81,8 +81,10 @@ pub fn fit(
             Ok(Trained { fitted, options })
         }
         Err(error) => {
-            if let Err(also) = earlier.put_back() {
-                eprintln!("warning: {also:#}");
+            match earlier.put_back() {
+                Ok(Some(kept)) => eprintln!("note: its last sound state is kept in {}", kept.display()),
+                Ok(None) => {}
+                Err(also) => eprintln!("warning: {also:#}"),
             }
             Err(error)
         }

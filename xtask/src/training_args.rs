@@ -46,7 +46,7 @@ pub struct TrainingArgs {
     #[arg(long, value_enum)]
     pub inference: Option<InferenceArg>,
     /// Whether the encoder looks at a patch about the middle of its object, for t and objects far off [default: on if the
-    /// prior of the shift is 0.2 half-widths and wider]
+    /// prior of the shift is 0.2 half-widths and wider; in analyze off, where neighbours surround an atom]
     #[arg(long, value_enum)]
     pub centring: Option<CentringArg>,
     /// Number of views [default: 16]
@@ -62,6 +62,9 @@ pub struct TrainingArgs {
     /// Prior width of either shift, in half-widths of the patch [default: 0.1]
     #[arg(long)]
     pub prior_shift: Option<f32>,
+    /// Prior width of the shift down, if another than that to the right; needs --inference plain
+    #[arg(long)]
+    pub prior_shift_down: Option<f32>,
     /// Prior width of ln scale [default: 0.1]
     #[arg(long)]
     pub prior_scale: Option<f32>,

@@ -167,6 +167,12 @@ impl Params {
                 return bad("views", count.to_string(), "models with rotation and without convolutions");
             }
         }
+        if let Some(down) = self.prior.shift_down
+            && (self.views().is_some() || self.size.0 == 1 || !self.invariances.translation)
+        {
+            let accepted = "none for views, which are turned, for spectra, and without translation";
+            return bad("prior of the shift down", down.to_string(), accepted);
+        }
         if self.prior.symmetry != 1 && !self.invariances.rotation {
             return bad("symmetry", self.prior.symmetry.to_string(), "1 without rotation");
         }
@@ -194,6 +200,7 @@ impl Params {
             ("beta", self.beta),
             ("prior of the angle", angle),
             ("prior of the shift", self.prior.shift),
+            ("prior of the shift down", self.prior.shifts()[1]),
             ("prior of the scale", self.prior.scale),
         ];
         match self.noise {
@@ -252,12 +259,13 @@ impl Params {
     /// Latents that are shifts: which (right, down) of what is off, and the prior width.
     pub(crate) fn shifts(&self) -> Vec<Option<(usize, f32)>> {
         let axis = |name: &str| ["dx", "dy"].iter().position(|shift| *shift == name);
-        self.columns().iter().map(|name| axis(name).map(|axis| (axis, self.prior.shift))).collect()
+        self.columns().iter().map(|name| axis(name).map(|axis| (axis, self.prior.shifts()[axis]))).collect()
     }
 
     /// Where each latent goes among the decoder's inputs (γ, Δx, Δy, ln scale, z…, or z… alone), and its prior width.
     pub(crate) fn places(&self) -> Vec<(usize, f32)> {
-        let Prior { angle, shift, scale, symmetry, .. } = self.prior;
+        let Prior { angle, scale, symmetry, .. } = self.prior;
+        let [right, down] = self.prior.shifts();
         let angle = match self.views() {
             // Within a view: half the step to the next, so that together they make an even density, if the prior is as wide.
             Some(count) => angle.min(PI / (count * symmetry) as f32),
@@ -266,8 +274,8 @@ impl Params {
         };
         let place = |name: String| match name.as_str() {
             "angle" => (0, angle),
-            "dx" => (1, shift),
-            "dy" => (2, shift),
+            "dx" => (1, right),
+            "dy" => (2, down),
             "scale" => (3, scale),
             _ => (0, 0.0),
         };
@@ -301,6 +309,18 @@ mod tests {
                 "decoder",
             ),
             (Params { centred: true, invariances: "r".parse().unwrap(), ..base.clone() }, "centring"),
+            (
+                Params {
+                    prior: Prior { shift_down: Some(0.1), ..prior(1.0) },
+                    inference: Inference::Views(8),
+                    ..base.clone()
+                },
+                "prior of the shift down",
+            ),
+            (
+                Params { prior: Prior { shift_down: Some(-0.1), ..prior(1.0) }, ..base.clone() },
+                "prior of the shift down",
+            ),
             (Params { goal_channels: Some(0), ..base.clone() }, "channels of the goals"),
             (Params { deterministic: true, inference: Inference::Views(8), ..base.clone() }, "inference"),
             (Params { hidden: vec![], ..base.clone() }, "hidden"),

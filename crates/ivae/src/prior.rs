@@ -17,6 +17,9 @@ pub struct Prior {
     pub symmetry: usize,
     /// Of either shift, in half-widths of the patch; above 0, default 0.1.
     pub shift: f32,
+    /// Of the shift down, if another; above 0, default none. Needs an encoder that looks once: views are turned.
+    #[serde(default)]
+    pub shift_down: Option<f32>,
     /// Of ln scale; above 0, default 0.1.
     pub scale: f32,
     /// Gaussians of which the prior of the content is made; 1 to 100, default 1, which is N(0,1). More are learned with the model.
@@ -30,7 +33,14 @@ fn one() -> usize {
 
 impl Default for Prior {
     fn default() -> Self {
-        Self { angle: 1.0, symmetry: 1, shift: 0.1, scale: 0.1, components: 1 }
+        Self { angle: 1.0, symmetry: 1, shift: 0.1, shift_down: None, scale: 0.1, components: 1 }
+    }
+}
+
+impl Prior {
+    /// Of the shifts to the right and down.
+    pub(crate) fn shifts(&self) -> [f32; 2] {
+        [self.shift, self.shift_down.unwrap_or(self.shift)]
     }
 }
 

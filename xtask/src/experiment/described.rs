@@ -185,3 +185,20 @@ pub fn stem(name: &str) -> String {
     let words: Vec<&str> = name.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).collect();
     words.join("_").to_lowercase()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn studies_that_come_along_are_sound() {
+        for (name, _) in KNOWN {
+            let experiment = described(name).unwrap();
+            for words in experiment.data.iter().filter_map(|data| data.make.as_deref()) {
+                let words = ["cargo xtask", "dataset"].into_iter().chain(words.split_whitespace());
+                let made = Cli::try_parse_from(words.chain(["--out", "data.npz"]));
+                assert!(made.is_ok(), "{name}: {}", made.err().map(|e| e.to_string()).unwrap_or_default());
+            }
+        }
+    }
+}

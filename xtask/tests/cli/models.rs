@@ -308,6 +308,13 @@ fn training_repeats_itself_whatever_the_threads_and_resumes() {
     refused(&with(&words, &["--epochs", "9", "--seed", "5", "--resume"]), &["seed = 0"]);
     refused(&with(&words, &["--epochs", "9", "--lr", "0.5", "--resume"]), &["learning_rate = 0.001"]);
     refused(&with(&words, &["--epochs", "9", "--patience", "2", "--resume"]), &["--patience"]);
+    // Other data of the same shape and range.
+    let mut others = bars(120);
+    others.invert_axis(ndarray::Axis(1));
+    let others = bench.data("others.npy", others);
+    let words =
+        ["train", "ivae", &others, "--out", &half, "--hidden", "16,16", "--batch", "20", "--inference", "plain"];
+    refused(&with(&words, &["--epochs", "9", "--resume"]), &["trained on other data", "120 rows"]);
 }
 
 #[test]
