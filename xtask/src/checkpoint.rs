@@ -57,6 +57,7 @@ impl Earlier {
     }
 
     pub fn remove(&self) -> Result<()> {
+        self.give_up(&self.failed)?;
         self.give_up(&self.aside)
     }
 

@@ -53,7 +53,7 @@ pub fn params(
         scale: args.prior_scale.unwrap_or(base.scale),
         components: args.prior_components,
     };
-    let wide = args.invariances().translation && prior.shift >= FAR;
+    let wide = args.invariances().translation && prior.shift.max(prior.shift_down.unwrap_or(0.0)) >= FAR;
     let centred = args.centring.map_or(wide, |c| c == CentringArg::On);
     let noise = match args.likelihood {
         Some(LikelihoodArg::Counts) => Noise::Poisson(counts(decoded)?),
@@ -99,6 +99,12 @@ fn effective(args: &TrainingArgs, inference: Inference) -> Result<()> {
     let idle = [
         ("--prior-angle", args.prior_angle.is_some() && !on.rotation, "the invariance r"),
         ("--prior-shift", args.prior_shift.is_some() && !on.translation, "the invariance t"),
+        ("--prior-shift-down", args.prior_shift_down.is_some() && !on.translation, "the invariance t"),
+        (
+            "--prior-shift-down",
+            args.prior_shift_down.is_some() && inference != Inference::Plain,
+            "--inference plain; views are turned",
+        ),
         ("--prior-scale", args.prior_scale.is_some() && !on.scale, "the invariance s"),
         ("--pixels", args.pixels.is_some() && on.none(), "invariances; without them every pixel is decoded"),
         ("--views", args.views.is_some() && inference == Inference::Plain, "--inference views"),

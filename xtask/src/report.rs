@@ -152,9 +152,10 @@ fn parameters(analysis: &Analysis) -> Vec<(String, String)> {
         (
             "prior widths",
             format!(
-                "angle {} rad, shift {} half-widths, ln scale {}; content of {} Gaussian{}",
+                "angle {} rad, shift {}{} half-widths, ln scale {}; content of {} Gaussian{}",
                 prior.angle,
                 prior.shift,
+                prior.shift_down.map_or(String::new(), |down| format!(", down {down}")),
                 prior.scale,
                 prior.components,
                 if prior.components == 1 { "" } else { "s" }

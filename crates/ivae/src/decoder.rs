@@ -70,7 +70,7 @@ impl<D: Compute> Decoder<D> {
         Ok(Self::Convolutional(Box::new(ConvolutionalDecoder { layers, stages })))
     }
 
-    /// The same with outputs that are these, repeated to their number, before it has learned anything else.
+    /// The same with outputs that begin about these, repeated to their number.
     pub(crate) fn beginning_at(self, outputs: &[f32]) -> NetResult<Self> {
         Ok(match self {
             Self::Spatial(decoder) => Self::Spatial(Box::new(decoder.beginning_at(outputs)?)),

@@ -178,7 +178,8 @@ impl<'a> Examples<'a> {
         params.condition.rows(self.patches.len(), self.labels, self.factors).map(|_| ())
     }
 
-    /// What tells these data from others of their shape: the number of rows, and a checksum of all values.
+    /// What tells these data from others of their shape: the number of rows, and a checksum of patches, goals, labels and
+    /// factors.
     pub fn fingerprint(&self) -> String {
         let mut hash = crc32fast::Hasher::new();
         let images = |patches: &Patches, hash: &mut crc32fast::Hasher| {

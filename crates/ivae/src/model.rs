@@ -81,7 +81,7 @@ impl<D: Compute> Ivae<D> {
         self
     }
 
-    /// The same, decoding this mean image (H, W, C) before it has learned anything else, or its mean over the pixels if the decoder
+    /// The same, decoding about this mean image (H, W, C) before it has learned anything else, or its mean over the pixels if the decoder
     /// knows no single ones: it need not be driven there by way of all weights, which can leave it dull for long.
     pub(crate) fn beginning_at(mut self, mean: &Array3<f32>) -> NetResult<Self> {
         let likelihood = self.params.noise.likelihood();

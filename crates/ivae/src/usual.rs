@@ -46,7 +46,12 @@ impl Usual {
         rows: Range<usize>,
     ) -> Result<Option<Self>> {
         let Some(Made { images, patches }) = made(model, data, latents, rows)? else { return Ok(None) };
-        let back = if model.params().goal_channels.is_some() { affine(&images, &patches) } else { None };
+        let back = if model.params().goal_channels.is_some() {
+            let Some(back) = affine(&images, &patches) else { return Ok(None) };
+            Some(back)
+        } else {
+            None
+        };
         let errors = errors(&images, &patches, back.as_deref());
         let at = |share: f64| errors.get((share * (errors.len() - 1) as f64).round() as usize).copied();
         Ok(at(0.5).zip(at(0.99)).map(|(median, limit)| Self { median, limit, back }))
@@ -64,7 +69,7 @@ impl Usual {
     ) -> Result<Option<Outside>> {
         let Some(Made { images, patches }) = made(model, data, latents, 0..latents.len())? else { return Ok(None) };
         let errors = errors(&images, &patches, self.back.as_deref());
-        let beyond = errors.iter().filter(|e| **e > self.limit).count();
+        let beyond = errors.iter().filter(|e| e.is_nan() || **e > self.limit).count();
         let median = errors[errors.len() / 2];
         let share = beyond as f32 / errors.len() as f32;
         Ok(Some(Outside { share, times: median / self.median.max(f32::MIN_POSITIVE) }))
@@ -132,4 +137,19 @@ fn errors(images: &Array4<f32>, patches: &Array4<f32>, back: Option<&[Vec<f32>]>
     let mut errors: Vec<f32> = images.outer_iter().zip(patches.outer_iter()).map(error).collect();
     errors.sort_by(f32::total_cmp);
     errors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_back_is_found_even_from_channels_that_are_made_of_each_other() {
+        let made =
+            Array4::from_shape_fn((3, 4, 5, 2), |(n, y, x, c)| ((n + 2 * y + 3 * x) % 7) as f32 * (c + 1) as f32);
+        let given = made.slice(ndarray::s![.., .., .., ..1]).mapv(|v| 0.5 - 0.25 * v);
+        let back = affine(&made, &given).unwrap();
+        assert!(errors(&made, &given, Some(&back)).iter().all(|e| *e < 1e-4), "{back:?}");
+        assert!(errors(&made, &given, None).iter().all(|e| *e > 0.5));
+    }
 }

@@ -137,10 +137,10 @@ impl<D: Compute> Convolution<D> {
         Ok(Self { weight, bias, activation, input, output: Extent { height, width, channels }, window })
     }
 
-    /// The same layer with this bias, one for each of its channels.
+    /// The same layer with this bias, which is repeated to the number of its channels.
     ///
     /// # Errors
-    /// If there are not as many.
+    /// If its length does not divide that number.
     pub fn beginning_at(mut self, bias: &[f32]) -> Result<Self> {
         self.bias = repeated(&self.bias, bias)?;
         Ok(self)

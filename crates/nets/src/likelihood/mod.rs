@@ -234,6 +234,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_output_is_found_of_which_a_value_is_the_mean() {
+        for likelihood in
+            [Likelihood::Bernoulli, Likelihood::ContinuousBernoulli, Likelihood::Gaussian, Likelihood::Poisson(20.0)]
+        {
+            for mean in [0.03f32, 0.3, 0.9] {
+                let mut found = [likelihood.output(mean)];
+                likelihood.mean(&mut found);
+                assert!((found[0] - mean).abs() < 2e-3, "{likelihood:?}: {mean} {found:?}");
+            }
+        }
+    }
+
+    #[test]
     fn a_target_of_another_shape_is_refused() {
         let cpu = Cpu::default();
         let outputs = crate::matrix(&cpu, vec![0.0; 6], 2, 3).unwrap();

@@ -128,10 +128,10 @@ impl<D: Compute> SpatialDecoder<D> {
         Ok(self)
     }
 
-    /// The same decoder with outputs that are these, one for each channel, before it has learned anything else.
+    /// The same decoder with outputs that begin about these, which are repeated to the number of channels.
     ///
     /// # Errors
-    /// If there are not as many as channels.
+    /// If their number does not divide that of the channels.
     pub fn beginning_at(mut self, outputs: &[f32]) -> Result<Self> {
         self.output = self.output.beginning_at(outputs)?;
         Ok(self)
