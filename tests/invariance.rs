@@ -24,6 +24,12 @@ const LOOKING_ONCE: [f64; 2] = [0.5, 0.8];
 /// By how much they may move where they should rest, in rad, half-widths and parts of the size.
 const REST: [(&str, f64); 4] = [("angle", 0.1), ("dx", 0.03), ("dy", 0.03), ("scale", 0.04)];
 
+/// By how much more the objects' own moves may miss theirs than the mean over objects.
+const SCATTER: f64 = 0.1;
+
+/// Less than this to be done on average, in half-widths, rad or parts of the size, is lost in what may move at rest.
+const STILL: f64 = 0.015;
+
 /// By how much content may move, as a root mean square over rows and latents, in units of the prior.
 const CONTENT: f64 = 0.35;
 
@@ -110,11 +116,11 @@ fn the_pose_moves_with_the_image_and_the_content_stays() {
             let [before, after] = &both;
             for name in params.columns().iter().filter(|name| !name.starts_with('z')) {
                 let due = expected(before, name, action);
-                let done = (&due - &column(before, name)).mapv(f64::abs).mean().unwrap();
-                let off = (column(after, name) - due)
-                    .mapv(|d| if name == "angle" { d - TAU * (d / TAU).round() } else { d })
-                    .mean()
-                    .unwrap();
+                let to_do = &due - &column(before, name);
+                let done = to_do.mapv(f64::abs).mean().unwrap();
+                let offs =
+                    (column(after, name) - due).mapv(|d| if name == "angle" { d - TAU * (d / TAU).round() } else { d });
+                let off = offs.mean().unwrap();
                 let share = match params.inference {
                     Inference::Views(_) => SHARE,
                     Inference::Plain => LOOKING_ONCE[usize::from(name == "scale")],
@@ -122,6 +128,11 @@ fn the_pose_moves_with_the_image_and_the_content_stays() {
                 let rest = REST.into_iter().find(|(n, _)| n == name).unwrap().1;
                 if off.is_nan() || off.abs() > rest.max(share * done) {
                     missed.push(format!("{}, {action:?}: {name} misses {done} by {off}", named(params)));
+                }
+                // What each object has to do, which may be nothing on average: shifts turn with the image.
+                let missing = (&offs * &to_do).sum() / to_do.mapv(|d| d * d).sum().max(f64::MIN_POSITIVE);
+                if done > STILL && (missing.is_nan() || missing.abs() > share + SCATTER) {
+                    missed.push(format!("{}, {action:?}: {name} misses {missing} of what is due", named(params)));
                 }
                 tried += 1;
             }

@@ -331,6 +331,8 @@ fn options_out_of_range_are_refused_with_the_range() {
     for (options, word) in [
         (&["--invariances", "t", "--prior-angle", "1"][..], "--prior-angle needs"),
         (&["--invariances", "r", "--prior-shift", "0.3"], "--prior-shift needs"),
+        (&["--invariances", "r", "--prior-shift-down", "0.3"], "--prior-shift-down needs the invariance t"),
+        (&["--invariances", "r,t", "--prior-shift-down", "0.3"], "--prior-shift-down needs --inference plain"),
         (&["--invariances", "r", "--prior-scale", "0.3"], "--prior-scale needs"),
         (&["--invariances", "none", "--pixels", "0.5"], "--pixels needs"),
         (&["--inference", "plain", "--views", "8"], "--views needs"),
