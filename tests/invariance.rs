@@ -18,7 +18,8 @@ use crate::settings::{Samples, named, settings};
 /// By how much pose latents may miss what was done, as a share of it, if the encoder looks from several angles.
 const SHARE: f64 = 0.2;
 
-/// The same if it looks once: of all but the size, and of the size, which nothing keeps it from giving in part to the content.
+/// The same if it looks once, or at spectra of few numbers: of all but the size, and of the size, which nothing keeps it from
+/// giving in part to the content.
 const LOOKING_ONCE: [f64; 2] = [0.5, 0.8];
 
 /// By how much they may move where they should rest, in rad, half-widths and parts of the size.
@@ -122,8 +123,8 @@ fn the_pose_moves_with_the_image_and_the_content_stays() {
                     (column(after, name) - due).mapv(|d| if name == "angle" { d - TAU * (d / TAU).round() } else { d });
                 let off = offs.mean().unwrap();
                 let share = match params.inference {
-                    Inference::Views(_) => SHARE,
-                    Inference::Plain => LOOKING_ONCE[usize::from(name == "scale")],
+                    Inference::Views(_) if params.size.0 > 1 => SHARE,
+                    _ => LOOKING_ONCE[usize::from(name == "scale")],
                 };
                 let rest = REST.into_iter().find(|(n, _)| n == name).unwrap().1;
                 if off.is_nan() || off.abs() > rest.max(share * done) {

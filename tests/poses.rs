@@ -3,9 +3,11 @@
 use std::ops::ControlFlow;
 
 use dfdx::tensor::Cpu;
-use ndarray::{Array1, Array4};
-use parsimon_ivae::{Inference, Noise, Params, Prior, train};
-use parsimon_metrics::circular_correlation;
+use ndarray::{Array1, Array4, s};
+use parsimon_core::{Patches, Scaling};
+use parsimon_datasets::PeaksParams;
+use parsimon_ivae::{Inference, Noise, Params, Prior, ViewGrid, train};
+use parsimon_metrics::{circular_correlation, held_out_accuracy};
 use parsimon_train::Options;
 
 use crate::objects::{Objects, Spread, objects};
@@ -85,7 +87,7 @@ fn turning_and(data: &Objects, shift: f32, centred: bool, epochs: usize) -> pars
         latent: 1,
         hidden: vec![48, 48],
         prior: Prior { angle: f32::INFINITY, shift, ..Prior::default() },
-        inference: Inference::Views(8),
+        inference: Inference::Views(ViewGrid::angles(8)),
         noise: Noise::Gaussian(0.1),
         centred,
         ..Params::new(data.patches.shape())
@@ -132,8 +134,72 @@ fn objects_far_off_are_found_with_their_angle() {
     assert!(sought > 0.95 && not < 0.6, "{sought}, not sought {not}");
 }
 
+/// A model of objects that lie far off the middle, or are of very different sizes, looked at so.
+fn looking(patches: &Patches, invariances: &str, inference: Inference) -> parsimon_ivae::Ivae<Cpu> {
+    let params = Params {
+        invariances: invariances.parse().unwrap(),
+        hidden: vec![64, 64],
+        prior: Prior { angle: f32::INFINITY, shift: 0.3, scale: 0.4, ..Prior::default() },
+        inference,
+        noise: Noise::GaussianLearned,
+        ..Params::new(patches.shape())
+    };
+    let options = Options { epochs: 40, batch: 25, learning_rate: 2e-3, holdout: 0.1, ..Options::default() };
+    let go = |_: &parsimon_train::Progress<'_, _>| ControlFlow::Continue(());
+    train(&Cpu::default(), &params, patches, &options, None, go).unwrap().state.model
+}
+
+#[test]
+fn spectra_seen_from_several_places_tell_drift_from_shape_where_one_look_does_not() {
+    let params = PeaksParams { length: 64, per_shape: 400, ..PeaksParams::default() };
+    let data = parsimon_datasets::peaks(&params).unwrap();
+    let patches = Patches::from_spectra(data.spectra.as_ref().unwrap()).unwrap();
+    let labels = data.labels.as_ref().unwrap();
+    let held_out = || 720..800;
+    let fit = |inference| {
+        let latents = looking(&patches, "t", inference).embedding(&patches).unwrap();
+        let dx = latents.column("dx").unwrap().mean.mapv(f64::from);
+        let of = |shape: i64, values: &Array1<f64>| -> Array1<f64> {
+            held_out().filter(|i| labels[*i] == shape).map(|i| values[i]).collect()
+        };
+        let r = |shape| correlation(&of(shape, &data.truth["dx"]), &of(shape, &dx).mapv(|v| v as f32));
+        let content = latents.matrix(&["z1", "z2"]).unwrap();
+        let some = |rows: std::ops::Range<usize>| (content.slice(s![rows.clone(), ..]), labels.slice(s![rows]));
+        let told = held_out_accuracy(some(0..720), some(held_out()), 5);
+        (r(0).min(r(1)), told.unwrap())
+    };
+    let (places, once) = (fit(Inference::Views(ViewGrid::shifts(12))), fit(Inference::Plain));
+    assert!(places.0 > 0.99 && places.1 > 0.98 && once.1 < 0.9, "{places:?}, one look {once:?}");
+}
+
+#[test]
+fn sizes_of_spectra_are_found_with_their_drift() {
+    let (shift, scale) = (0.3, 0.4);
+    let data = objects(800, 31, 1, Spread { shift, scale, ..Spread::default() }, 10);
+    let rows = Patches::new(data.patches.images().slice(s![.., 15..16, .., ..]).to_owned(), Scaling::unit(1)).unwrap();
+    let grid = ViewGrid { angles: 1, shifts: 9, scales: 3 };
+    let latents = looking(&rows, "t,s", Inference::Views(grid)).embedding(&rows).unwrap();
+    for (name, truth) in [("dx", &data.dx), ("scale", &data.scale)] {
+        let r = correlation(truth, &latents.column(name).unwrap().mean);
+        assert!(r > 0.9, "{name}: {r}");
+    }
+}
+
+#[test]
+fn views_find_places_angles_and_sizes_together() {
+    let spread = Spread { angle: std::f64::consts::PI, shift: 0.3, scale: 0.4, height: 0.0 };
+    let data = objects(800, 16, 1, spread, 9);
+    let grid = ViewGrid { angles: 8, shifts: 3, scales: 3 };
+    let latents = looking(&data.patches, "r,t,s", Inference::Views(grid)).embedding(&data.patches).unwrap();
+    let mean = |name: &str| latents.column(name).unwrap().mean.clone();
+    let angle = circular_correlation(data.angle.view(), mean("angle").view(), None, |_| 1).unwrap().mean;
+    let size = correlation(&data.scale, &mean("scale"));
+    let shifts = [correlation(&data.dx, &mean("dx")), correlation(&data.dy, &mean("dy"))];
+    assert!(angle > 0.97 && size > 0.95 && shifts.iter().all(|r| *r > 0.95), "{angle} {size} {shifts:?}");
+}
+
 /// Two like blobs and a smaller one between them, which half a turn leaves as they were, or a third that it does not.
-fn pairs(third: f32) -> (parsimon_core::Patches, Array1<f64>) {
+fn pairs(third: f32) -> (Patches, Array1<f64>) {
     let side = 17;
     let angle: Array1<f64> = (0..300).map(|i| (f64::from(i) * 2.399_963).rem_euclid(std::f64::consts::TAU)).collect();
     let images = Array4::from_shape_fn((300, side, side, 1), |(n, y, x, _)| {
@@ -143,7 +209,7 @@ fn pairs(third: f32) -> (parsimon_core::Patches, Array1<f64>) {
         let blob = |a: f32, b: f32| (-((x - a).powi(2) + (y - b).powi(2)) / 0.04).exp();
         (blob(0.5, 0.0) + blob(-0.5, 0.0) + third * blob(0.0, 0.4)).min(1.0)
     });
-    (parsimon_core::Patches::new(images, parsimon_core::Scaling::unit(1)).unwrap(), angle)
+    (Patches::new(images, Scaling::unit(1)).unwrap(), angle)
 }
 
 #[test]
@@ -186,7 +252,7 @@ fn a_quarter_turn_of_the_patch_turns_the_pose_and_leaves_the_content() {
     let images = data.patches.images();
     // Counter-clockwise on the screen.
     let turned = Array4::from_shape_fn(images.dim(), |(n, y, x, c)| images[(n, x, 12 - y, c)]);
-    let turned = parsimon_core::Patches::new(turned, parsimon_core::Scaling::unit(1)).unwrap();
+    let turned = Patches::new(turned, Scaling::unit(1)).unwrap();
     let (before, after) = (model.embedding(&data.patches).unwrap(), model.embedding(&turned).unwrap());
     let column = |e: &parsimon_core::Embedding, name: &str| e.get(name).unwrap().mean.clone();
     for (name, was) in [("z1", column(&before, "z1")), ("dx", column(&before, "dy")), ("dy", -column(&before, "dx"))] {

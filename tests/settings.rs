@@ -4,7 +4,7 @@ use dfdx::tensor::Cpu;
 use ndarray::{Array1, Array2, Axis, s};
 use parsimon_core::{NeighbourGraph, Pair, Patches, Scaling};
 use parsimon_ivae::{
-    BoundaryCost, Condition, DecoderKind, Examples, Inference, Invariances, Ivae, Noise, Params, Prior, train,
+    BoundaryCost, Condition, DecoderKind, Examples, Inference, Invariances, Ivae, Noise, Params, Prior, ViewGrid, train,
 };
 use parsimon_nets::Activation;
 use parsimon_train::{Fitted, Options, Progress};
@@ -28,7 +28,7 @@ pub fn settings() -> Vec<Params> {
     }
     let base = Params { hidden: vec![24, 16], ..Params::new((10, 10, 1)) };
     let free = Prior { angle: f32::INFINITY, ..Prior::default() };
-    let turning = Params { inference: Inference::Views(8), prior: free, ..base.clone() };
+    let turning = Params { inference: Inference::Views(ViewGrid::angles(8)), prior: free, ..base.clone() };
     all.push(turning.clone());
     all.push(Params { invariances: "r,t,s".parse().unwrap(), ..turning.clone() });
     let square = Prior { symmetry: 4, ..free };
@@ -43,7 +43,7 @@ pub fn settings() -> Vec<Params> {
         ..base.clone()
     });
     all.push(Params { prior: Prior { symmetry: 4, angle: 0.2, ..free }, ..base.clone() });
-    all.push(Params { size: (10, 10, 2), inference: Inference::Views(4), prior: square, ..turning });
+    all.push(Params { size: (10, 10, 2), inference: Inference::Views(ViewGrid::angles(4)), prior: square, ..turning });
     all.push(Params { skip: true, activation: Activation::Gelu, ..base.clone() });
     all.push(Params { convolutions: vec![6, 8, 8], ..base.clone() });
     all.push(Params { convolutions: vec![6], invariances: "none".parse().unwrap(), ..base.clone() });
@@ -62,6 +62,19 @@ pub fn settings() -> Vec<Params> {
         ..base.clone()
     });
     all.push(Params { size: (1, 11, 1), centred: true, invariances: "t".parse().unwrap(), ..base.clone() });
+    let (shift, scale) = (0.4, 0.3);
+    let wide = Prior { shift, scale, ..free };
+    for (size, invariances, angles, shifts, scales, noise) in [
+        ((1, 11, 1), "t", 1, 8, 1, Noise::Bernoulli),
+        ((1, 11, 1), "t,s", 1, 9, 3, Noise::Gaussian(0.1)),
+        ((10, 10, 1), "t", 1, 3, 1, Noise::GaussianLearned),
+        ((10, 10, 2), "s", 1, 1, 4, Noise::Bernoulli),
+        ((10, 10, 1), "r,t,s", 6, 3, 3, Noise::Bernoulli),
+    ] {
+        let inference = Inference::Views(ViewGrid { angles, shifts, scales });
+        let invariances = invariances.parse().unwrap();
+        all.push(Params { size, invariances, inference, prior: wide, noise, ..base.clone() });
+    }
     for invariances in ["none", "t", "t,s"] {
         all.push(Params { size: (1, 11, 1), invariances: invariances.parse().unwrap(), ..base.clone() });
     }
@@ -75,8 +88,13 @@ pub fn settings() -> Vec<Params> {
     }
     let costly = Some(BoundaryCost::new(2.0));
     all.push(Params { boundary: costly.clone(), invariances: "none".parse().unwrap(), ..base.clone() });
-    all.push(Params { boundary: costly, inference: Inference::Views(8), prior: free, ..base.clone() });
-    all.push(Params { inference: Inference::Views(8), prior: free, condition: both, ..base });
+    all.push(Params {
+        boundary: costly,
+        inference: Inference::Views(ViewGrid::angles(8)),
+        prior: free,
+        ..base.clone()
+    });
+    all.push(Params { inference: Inference::Views(ViewGrid::angles(8)), prior: free, condition: both, ..base });
     all
 }
 

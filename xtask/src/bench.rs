@@ -8,7 +8,7 @@ use dfdx::tensor::{Cpu, Trace};
 use dfdx::tensor_ops::Backward;
 use ndarray::Array4;
 use parsimon_core::{Patches, Scaling};
-use parsimon_ivae::{Inference, Ivae, Params, Prior};
+use parsimon_ivae::{Inference, Ivae, Params, Prior, ViewGrid};
 use parsimon_nets::{Activation, Data, Likelihood, Precision, SpatialDecoder, Target, matrix, product_rate};
 use parsimon_train::{Options, fit};
 use rand::{Rng, SeedableRng};
@@ -174,7 +174,7 @@ fn seconds(case: &Case) -> Result<f64> {
         Model::Rvae | Model::Few | Model::Encode => params,
         Model::Views => {
             let prior = Prior { angle: f32::INFINITY, ..params.prior };
-            Params { inference: Inference::Views(16), prior, ..params }
+            Params { inference: Inference::Views(ViewGrid::angles(16)), prior, ..params }
         }
         Model::Vae => Params { invariances: "none".parse()?, ..params },
         Model::Convolutional => Params { invariances: "none".parse()?, convolutions: vec![32, 64, 64], ..params },

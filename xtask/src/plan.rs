@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use ndarray::{ArrayView1, ArrayView2, s};
 use parsimon_core::{Dataset, Patches, Range, Scaling};
-use parsimon_ivae::{Condition, DecoderKind, Examples, Inference, Invariances, Noise, Params, Prior};
+use parsimon_ivae::{Condition, DecoderKind, Examples, Inference, Invariances, Noise, Params, Prior, ViewGrid};
 use parsimon_nets::Precision;
 use parsimon_train::Options;
 
@@ -17,8 +17,11 @@ const WIDE: f32 = 0.5;
 /// The narrowest prior width of a shift, in half-widths, with which objects are sought unasked.
 const FAR: f32 = 0.2;
 
-/// Views of a patch, if it is seen in several.
-const VIEWS: usize = 16;
+/// Angles, places and sizes of the views of a patch, if it is seen in several.
+const ANGLES: usize = 16;
+const PLACES: usize = 5;
+const PLACES_OF_SPECTRA: usize = 16;
+const SIZES: usize = 5;
 
 /// Share of the pixels that a step decodes.
 const PIXELS: f64 = 0.1;
@@ -34,15 +37,18 @@ pub fn params(
 ) -> Result<Params> {
     let base = Prior::default();
     let angle = args.prior_angle.or(angle);
-    let can = args.invariances().rotation && args.convolutions.is_empty();
-    let usual = if can && (angle.is_none_or(|a| a >= WIDE) || args.symmetry != 1) {
+    let free = args.invariances().rotation && (angle.is_none_or(|a| a >= WIDE) || args.symmetry != 1);
+    let asked = args.shift_views.is_some() || args.scale_views.is_some();
+    let far = args.prior_shift.unwrap_or(base.shift) >= FAR;
+    let drifting = data.shape().0 == 1 && args.invariances().translation && far && args.centring.is_none();
+    let usual = if args.convolutions.is_empty() && (free || drifting || asked) {
         InferenceArg::Views
     } else {
         InferenceArg::Plain
     };
     let (inference, free) = match args.inference.unwrap_or(usual) {
         InferenceArg::Plain => (Inference::Plain, base.angle),
-        InferenceArg::Views => (Inference::Views(args.views.unwrap_or(VIEWS)), f32::INFINITY),
+        InferenceArg::Views => (Inference::Views(views(args, data.shape().0 == 1)), f32::INFINITY),
     };
     effective(args, inference)?;
     let prior = Prior {
@@ -54,7 +60,8 @@ pub fn params(
         components: args.prior_components,
     };
     let wide = args.invariances().translation && prior.shift.max(prior.shift_down.unwrap_or(0.0)) >= FAR;
-    let centred = args.centring.map_or(wide, |c| c == CentringArg::On);
+    let sought = matches!(inference, Inference::Views(grid) if grid.shifts > 1);
+    let centred = args.centring.map_or(wide && !sought, |c| c == CentringArg::On);
     let noise = match args.likelihood {
         Some(LikelihoodArg::Counts) => Noise::Poisson(counts(decoded)?),
         Some(LikelihoodArg::Known(noise)) => {
@@ -93,6 +100,16 @@ pub fn params(
     })
 }
 
+/// Views of a patch, or of a spectrum.
+fn views(args: &TrainingArgs, spectra: bool) -> ViewGrid {
+    let Invariances { rotation, translation, scale } = args.invariances();
+    let angles = args.views.unwrap_or(if rotation { ANGLES } else { 1 });
+    let places = if spectra { PLACES_OF_SPECTRA } else { PLACES };
+    let shifts = args.shift_views.unwrap_or(if translation && !rotation { places } else { 1 });
+    let scales = args.scale_views.unwrap_or(if scale && !rotation && !translation { SIZES } else { 1 });
+    ViewGrid { angles, shifts, scales }
+}
+
 /// Refuses options that would change nothing.
 fn effective(args: &TrainingArgs, inference: Inference) -> Result<()> {
     let on = args.invariances();
@@ -108,6 +125,11 @@ fn effective(args: &TrainingArgs, inference: Inference) -> Result<()> {
         ("--prior-scale", args.prior_scale.is_some() && !on.scale, "the invariance s"),
         ("--pixels", args.pixels.is_some() && on.none(), "invariances; without them every pixel is decoded"),
         ("--views", args.views.is_some() && inference == Inference::Plain, "--inference views"),
+        ("--views", args.views.is_some() && !on.rotation, "the invariance r"),
+        ("--shift-views", args.shift_views.is_some() && inference == Inference::Plain, "--inference views"),
+        ("--shift-views", args.shift_views.is_some() && !on.translation, "the invariance t"),
+        ("--scale-views", args.scale_views.is_some() && inference == Inference::Plain, "--inference views"),
+        ("--scale-views", args.scale_views.is_some() && !on.scale, "the invariance s"),
     ];
     match idle.into_iter().find(|(_, idle, _)| *idle) {
         Some((option, _, needs)) => bail!("{option} needs {needs}"),

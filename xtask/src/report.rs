@@ -165,7 +165,7 @@ fn parameters(analysis: &Analysis) -> Vec<(String, String)> {
             "pose",
             match inference {
                 Inference::Plain => format!("read off the patch, symmetry {}", prior.symmetry),
-                Inference::Views(count) => format!("from {count} views, symmetry {}", prior.symmetry),
+                Inference::Views(grid) => format!("from views of {grid}, symmetry {}", prior.symmetry),
             },
         ),
         ("boundaries", boundary.as_ref().map_or("cost nothing".into(), boundaries)),

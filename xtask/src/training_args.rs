@@ -40,18 +40,27 @@ pub struct TrainingArgs {
     /// Divergence in nats that is free: the loss then holds β·|KL − capacity|
     #[arg(long)]
     pub capacity: Option<f32>,
-    /// How the encoder finds the pose: views weighs several turned views of the patch, for r without convolutions; plain
-    /// reads it off the patch, which is often trapped at a wrong angle where objects turn freely [default: views where they
-    /// can, unless the prior of the angle is narrower than 0.5 rad]
+    /// How the encoder finds the pose: views weighs several views of the patch, turned, from other places or of other sizes, for
+    /// models without convolutions; plain reads it off the patch, which is often trapped at a wrong angle where objects turn
+    /// freely [default: views with r, unless the prior of the angle is narrower than 0.5 rad, and of spectra whose prior of
+    /// the shift is 0.2 half-widths and wider; else plain]
     #[arg(long, value_enum)]
     pub inference: Option<InferenceArg>,
     /// Whether the encoder looks at a patch about the middle of its object, for t and objects far off [default: on if the
-    /// prior of the shift is 0.2 half-widths and wider; in analyze off, where neighbours surround an atom]
+    /// prior of the shift is 0.2 half-widths and wider, unless views are taken from several places; in analyze off, where
+    /// neighbours surround an atom]
     #[arg(long, value_enum)]
     pub centring: Option<CentringArg>,
-    /// Number of views [default: 16]
+    /// Number of angles of the views, for r [default: 16]
     #[arg(long)]
     pub views: Option<usize>,
+    /// Number of places along either axis from which views are taken, for t and objects far off [default: 1 with r; without,
+    /// 16 of spectra and 5 of images]
+    #[arg(long)]
+    pub shift_views: Option<usize>,
+    /// Number of sizes of the views, for s and objects of very different sizes [default: 1 with r or t, else 5]
+    #[arg(long)]
+    pub scale_views: Option<usize>,
     /// Turns by so many equal parts of a full one leave every object as it was, such as 4 for square lattices
     #[arg(long, default_value_t = 1)]
     pub symmetry: usize,

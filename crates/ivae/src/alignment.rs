@@ -170,6 +170,7 @@ mod tests {
     use std::f32::consts::TAU;
 
     use super::*;
+    use crate::views::View;
 
     const SIDE: usize = 21;
 
@@ -207,7 +208,7 @@ mod tests {
 
     #[test]
     fn turns_of_landmarks_and_of_others_are_found() {
-        let views = Views::new((SIDE, SIDE, 1), 16, 1);
+        let views = Views::new((SIDE, SIDE, 1), 16, 1, &[View::default()]);
         let even = vec![0.0; 16];
         let unit = TAU / 16.0;
         // An object that is like no turned copy of itself, and one that half a turn leaves as it was.
@@ -225,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_prior_tells_turns_apart_that_look_alike() {
-        let views = Views::new((SIDE, SIDE, 1), 16, 1);
+        let views = Views::new((SIDE, SIDE, 1), 16, 1, &[View::default()]);
         let turn = |k: usize| k.min(16 - k) as f32 * TAU / 16.0;
         let narrow: Vec<f32> = (0..16).map(|k| -0.5 * (turn(k) / 0.3).powi(2)).collect();
         let square: Vec<f32> = (0..4).map(|i| i as f32 * TAU / 4.0).collect();
@@ -239,7 +240,7 @@ mod tests {
 
     #[test]
     fn patches_without_any_contrast_are_aligned_with_anything() {
-        let views = Views::new((SIDE, SIDE, 1), 8, 1);
+        let views = Views::new((SIDE, SIDE, 1), 8, 1, &[View::default()]);
         let flat = Data::new(vec![0.5; 3 * SIDE * SIDE], SIDE * SIDE).unwrap();
         let alignment = Alignment::new(&views, &[0.0; 8], &flat).unwrap();
         assert!(alignment.turns(&flat).unwrap().iter().all(|t| t.is_finite()));

@@ -9,7 +9,7 @@ use rand::Rng;
 
 use crate::examples::Batch;
 use crate::model::{NetResult, failed};
-use crate::views::Views;
+use crate::views::{View, Views};
 use crate::{Params, Result};
 
 /// How faintly the pose, and what view is chosen, begin: near rest, lest chance poses be learned as the objects' own. Content
@@ -75,8 +75,8 @@ impl<D: Compute> Encoder<D> {
         let told = params.condition.inputs();
         let last = params.hidden.last().copied().unwrap_or(1);
         let mut head = |inputs, outputs| Dense::new(device, inputs, outputs, Activation::Identity, rng);
-        if let Some(count) = params.views() {
-            let views = Views::new(params.size, count, params.prior.symmetry);
+        if let Some(grid) = params.views() {
+            let views = Views::new(params.size, grid.angles, params.prior.symmetry, &params.view_places());
             let pose = params.columns().len() - params.latent;
             let chance = head(last, 1)?.scaled(&[FAINT])?;
             let heads = [head(last, pose)?.scaled(&vec![FAINT; pose])?, head(last, pose)?];
@@ -123,7 +123,7 @@ impl<D: Compute> PlainEncoder<D> {
         }
         let x = found.map_or(Input::Data(x), Input::Rows);
         let [mean, log_sd] = heads(x, &self.layers, [&self.mean, &self.log_sd])?;
-        Ok(Posterior { mean: moved(mean, &self.shifts, &[0.0], batch)?, log_sd })
+        Ok(Posterior { mean: moved(mean, &self.shifts, &[View::default()], batch)?, log_sd })
     }
 }
 
@@ -140,7 +140,7 @@ impl<D: Compute> ViewEncoder<D> {
         let content = Posterior { mean, log_sd };
         let [mean, log_sd] = &self.pose;
         let [odds, mean, log_sd] = heads(Input::Rows(h), &[], [&self.chance, mean, log_sd])?;
-        let mean = moved(mean, &self.shifts, &self.views.angles, batch)?;
+        let mean = moved(mean, &self.shifts, &self.views.poses, batch)?;
         Ok(Seen { odds, pose: Posterior { mean, log_sd }, content })
     }
 
@@ -218,22 +218,22 @@ impl<D: Compute> Parameters<D> for Encoder<D> {
     }
 }
 
-/// Means of latents, with how far the objects lay off what was seen added to the shifts, as they are in views from these
-/// angles, which follow each other for each object.
+/// Means of latents, with how far the objects lay off what was seen added to the shifts, as they are in these views, which
+/// follow each other for each object.
 fn moved<D: Compute, T: Tape<f32, D>>(
     mean: Rows<D, T>,
     shifts: &[Option<(usize, f32)>],
-    angles: &[f32],
+    views: &[View],
     batch: &Batch<'_>,
 ) -> NetResult<Rows<D, T>> {
     let Some(off) = batch.off() else { return Ok(mean) };
-    let in_view = |[right, down]: &[f32; 2], angle: &f32| {
-        let (sin, cos) = angle.sin_cos();
-        [cos * right - sin * down, cos * down + sin * right]
+    let in_view = |[right, down]: &[f32; 2], view: &View| {
+        let ((sin, cos), size) = (view.turn.sin_cos(), view.scale.exp());
+        [(cos * right - sin * down) / size, (cos * down + sin * right) / size]
     };
-    let all = off.iter().flat_map(|off| angles.iter().map(move |angle| in_view(off, angle)));
+    let all = off.iter().flat_map(|off| views.iter().map(move |view| in_view(off, view)));
     let more = all.flat_map(|off| shifts.iter().map(move |s| s.map_or(0.0, |(axis, width)| off[axis] / width)));
-    let more = matrix(mean.device(), more.collect(), off.len() * angles.len(), shifts.len())?;
+    let more = matrix(mean.device(), more.collect(), off.len() * views.len(), shifts.len())?;
     mean.try_add(more).map_err(failed)
 }
 

@@ -26,7 +26,7 @@ pub struct Examples<'a> {
     /// Rows trained on, which are turned against each other beforehand, and the seed that chooses landmarks among them.
     pub(crate) trained: Range<usize>,
     pub(crate) seed: u64,
-    /// How far each of them is turned, in views, once it is known.
+    /// How far each of them is turned, in steps from angle to angle, once it is known.
     turns: OnceLock<Vec<f32>>,
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct Batch<'a> {
     goal: Option<Data<'a>>,
     /// What the model is told of each, (rows, inputs of the condition).
     pub(crate) conditions: Vec<f32>,
-    /// How far each is turned, in views, if that is known.
+    /// How far each is turned, in steps from angle to angle, if that is known.
     pub(crate) turns: Option<Vec<f32>>,
 }
 
@@ -178,8 +178,8 @@ impl<'a> Examples<'a> {
         params.condition.rows(self.patches.len(), self.labels, self.factors).map(|_| ())
     }
 
-    /// What tells these data from others of their shape: the number of rows, and a checksum of patches, goals, labels and
-    /// factors.
+    /// What tells these data from others of their shape: the number of rows, and a checksum of patches, goals, labels,
+    /// factors and neighbours.
     pub fn fingerprint(&self) -> String {
         let mut hash = crc32fast::Hasher::new();
         let images = |patches: &Patches, hash: &mut crc32fast::Hasher| {
@@ -187,8 +187,13 @@ impl<'a> Examples<'a> {
         };
         images(self.patches, &mut hash);
         self.goals.into_iter().for_each(|goals| images(goals, &mut hash));
+        // What stands between keeps numbers of one from counting as numbers of the next.
+        hash.update(b"labels");
         self.labels.iter().flatten().for_each(|label| hash.update(&label.to_le_bytes()));
+        hash.update(b"factors");
         self.factors.iter().flatten().for_each(|factor| hash.update(&factor.to_le_bytes()));
+        hash.update(b"neighbours");
+        self.neighbours.iter().for_each(|neighbours| neighbours.checksum(&mut hash));
         format!("{} rows, checksum {:08x}", self.patches.len(), hash.finalize())
     }
 
@@ -233,7 +238,7 @@ impl<'a> Examples<'a> {
         views: &Views,
         rows: &[usize],
     ) -> NetResult<Option<Vec<f32>>> {
-        if rows.iter().any(|row| !self.trained.contains(row)) {
+        if views.angles == 1 || rows.iter().any(|row| !self.trained.contains(row)) {
             return Ok(None);
         }
         let all = match self.turns.get() {
@@ -251,7 +256,11 @@ impl<'a> Examples<'a> {
         let landmarks = sample(&mut ChaCha8Rng::seed_from_u64(self.seed), count, count.min(LANDMARKS));
         let landmarks: Vec<usize> = landmarks.into_iter().map(|i| self.trained.start + i).collect();
         let log_prior = model.params().log_prior_of_turns();
-        let some = |rows: &[usize]| self.batch(model.params(), rows);
+        // Objects to be looked for in several places are compared about their middles.
+        let about_middles = Params { centred: true, ..model.params().clone() };
+        let params = if views.poses.len() > views.angles { &about_middles } else { model.params() };
+        let some = |rows: &[usize]| self.batch(params, rows);
+        let views = &views.about_the_middle();
         let alignment = Alignment::new(views, &log_prior, some(&landmarks)?.seen())?;
         let rows: Vec<usize> = self.trained.clone().collect();
         let blocks = rows.chunks(LANDMARKS).map(|rows| alignment.turns(some(rows)?.seen()));

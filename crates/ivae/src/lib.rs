@@ -30,7 +30,7 @@ pub use examples::Examples;
 pub use invariances::Invariances;
 pub use model::Ivae;
 pub use noise::Noise;
-pub use params::{DecoderKind, Inference, Params};
+pub use params::{DecoderKind, Inference, Params, ViewGrid};
 pub use physics::{BoundaryCost, Term};
 pub use prior::Prior;
 pub use represent::{IvaeEstimator, train, train_with};

@@ -29,9 +29,12 @@ impl<D: Compute> Ivae<D> {
     /// # Errors
     /// If the model takes no views, `most` is not 1 to 12, or the data are not what the model was made for.
     pub fn modes<'a>(&self, data: impl Into<Examples<'a>>, most: usize) -> Result<Embedding> {
-        let Encoder::Views(encoder) = &self.encoder else {
-            let accepted = "a model whose inference takes views: a plain encoder knows one direction only";
-            return Err(Error::Parameter { what: "modes of the angle", value: "asked for".into(), accepted });
+        let encoder = match &self.encoder {
+            Encoder::Views(encoder) if encoder.views.angles > 1 => encoder,
+            _ => {
+                let accepted = "a model that takes views from several angles: others know one direction only";
+                return Err(Error::Parameter { what: "modes of the angle", value: "asked for".into(), accepted });
+            }
         };
         if !(1..=12).contains(&most) {
             return Err(Error::Parameter { what: "modes", value: most.to_string(), accepted: "1 to 12" });
@@ -73,7 +76,8 @@ impl<D: Compute> Ivae<D> {
         log_r.chunks_exact_mut(views).for_each(log_softmax);
         let turn = TAU / self.params().prior.symmetry as f32;
         let each = angles.chunks_exact(views).zip(log_r.chunks_exact(views));
-        Ok(each.map(|(angles, log_r)| modes(angles, log_r, turn)).collect())
+        let near = APART * turn / encoder.views.angles as f32;
+        Ok(each.map(|(angles, log_r)| modes(angles, log_r, turn, near)).collect())
     }
 }
 
@@ -84,9 +88,8 @@ struct Mode {
     probability: f32,
 }
 
-/// Views that show one direction taken together, the likeliest first; `turn` brings the object back to itself.
-fn modes(angles: &[f32], log_p: &[f32], turn: f32) -> Vec<Mode> {
-    let near = APART * turn / angles.len() as f32;
+/// Views whose directions are near taken together, the likeliest first; `turn` brings the object back to itself.
+fn modes(angles: &[f32], log_p: &[f32], turn: f32, near: f32) -> Vec<Mode> {
     let mut left: Vec<usize> = (0..angles.len()).collect();
     let mut found = Vec::new();
     while let Some(best) = left.iter().copied().max_by(|i, j| log_p[*i].total_cmp(&log_p[*j])) {
@@ -113,7 +116,7 @@ mod tests {
         let angles: Vec<f32> = (0..8).map(|k| step * k as f32).collect();
         let p = [0.3f32, 0.1, 0.01, 0.01, 0.4, 0.01, 0.01, 0.16];
         let log_p = p.map(f32::ln);
-        let found = modes(&angles, &log_p, TAU);
+        let found = modes(&angles, &log_p, TAU, APART * step);
         // 7, 0 and 1 are about 0, across the cut; 3, 4 and 5 about half a turn.
         assert!((found[0].angle, found[1].angle) == (0.0, wrap(4.0 * step)), "{found:?}");
         assert!((found[0].probability - 0.56).abs() < 1e-5 && (found[1].probability - 0.42).abs() < 1e-5, "{found:?}");

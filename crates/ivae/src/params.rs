@@ -4,6 +4,7 @@ use parsimon_nets::{Activation, POSE};
 use parsimon_objective::Weight;
 use serde::{Deserialize, Serialize};
 
+use crate::prior::{EDGE, parts};
 use crate::{BoundaryCost, Condition, Error, Invariances, Noise, Prior, Result};
 
 /// Parameters of an invariant VAE.
@@ -83,9 +84,48 @@ pub enum Inference {
     /// Reads it off the patch, with the content. It is often trapped at a wrong angle where objects turn freely.
     #[default]
     Plain,
-    /// Looks from so many angles, 2 to 64, and weighs the views by what the decoder makes of them; needs rotation, and
-    /// knows no convolutions.
-    Views(usize),
+    /// Looks from several angles, places and distances, and weighs the views by what the decoder makes of them; needs an
+    /// invariance, and knows no convolutions.
+    Views(ViewGrid),
+}
+
+/// How many views the encoder takes of a patch: every combination, 2 to 1024 together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewGrid {
+    /// Angles at equal steps; 1 to 64, more than one with rotation.
+    pub angles: usize,
+    /// Places at equal steps along either axis, over 2.5 prior widths of the shift either way, but not beyond the edge; 1 to 64,
+    /// more than one needs translation, and objects that are not sought otherwise.
+    pub shifts: usize,
+    /// Sizes at equal steps of their ln, over 2.5 prior widths either way; 1 to 16, more than one needs scale.
+    pub scales: usize,
+}
+
+impl ViewGrid {
+    /// Views from so many angles.
+    pub fn angles(angles: usize) -> Self {
+        Self { angles, ..Self::default() }
+    }
+
+    /// Views from so many places along either axis.
+    pub fn shifts(shifts: usize) -> Self {
+        Self { shifts, ..Self::default() }
+    }
+}
+
+impl Default for ViewGrid {
+    fn default() -> Self {
+        Self { angles: 1, shifts: 1, scales: 1 }
+    }
+}
+
+impl std::fmt::Display for ViewGrid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { angles, shifts, scales } = self;
+        let of = |count: &usize, what: &str| (*count > 1).then(|| format!("{count} {what}"));
+        let parts = [of(angles, "angles"), of(shifts, "places along an axis"), of(scales, "sizes")];
+        f.write_str(&parts.into_iter().flatten().collect::<Vec<_>>().join(" × "))
+    }
 }
 
 impl Params {
@@ -159,13 +199,8 @@ impl Params {
         if self.skip && self.invariances.none() {
             return bad("skip", "on".into(), "off without invariances, whose decoder alone has skips");
         }
-        if let Inference::Views(count) = self.inference {
-            if !(2..=64).contains(&count) {
-                return bad("views", count.to_string(), "2 to 64");
-            }
-            if !self.invariances.rotation || !self.convolutions.is_empty() {
-                return bad("views", count.to_string(), "models with rotation and without convolutions");
-            }
+        if let Some(grid) = self.views() {
+            self.check_views(grid)?;
         }
         if let Some(down) = self.prior.shift_down
             && (self.views().is_some() || self.size.0 == 1 || !self.invariances.translation)
@@ -214,6 +249,30 @@ impl Params {
         }
     }
 
+    fn check_views(&self, grid: ViewGrid) -> Result<()> {
+        let bad = |what, value: usize, accepted| Err(Error::Parameter { what, value: value.to_string(), accepted });
+        let Invariances { rotation, translation, scale } = self.invariances;
+        let axes = if self.size.0 == 1 { 1 } else { 2 };
+        let count = grid.shifts.saturating_pow(axes).saturating_mul(grid.angles).saturating_mul(grid.scales);
+        match grid {
+            _ if !self.convolutions.is_empty() => bad("views", count, "a model without convolutions"),
+            ViewGrid { angles, .. } if rotation && !(2..=64).contains(&angles) => {
+                bad("views from angles", angles, "2 to 64 with rotation")
+            }
+            ViewGrid { angles, .. } if !rotation && angles != 1 => {
+                bad("views from angles", angles, "1 without rotation")
+            }
+            ViewGrid { shifts, .. } if !(1..=64).contains(&shifts) => bad("views from places", shifts, "1 to 64"),
+            ViewGrid { shifts, .. } if shifts > 1 && (!translation || self.centred) => {
+                bad("views from places", shifts, "1 without translation, and where objects are centred")
+            }
+            ViewGrid { scales, .. } if !(1..=16).contains(&scales) => bad("views of sizes", scales, "1 to 16"),
+            ViewGrid { scales, .. } if scales > 1 && !scale => bad("views of sizes", scales, "1 without scale"),
+            _ if !(2..=1024).contains(&count) => bad("views", count, "2 to 1024 together"),
+            _ => Ok(()),
+        }
+    }
+
     /// How the divergence weighs when a share of the epochs is over.
     pub(crate) fn weight(&self, done: f64) -> Weight {
         let risen = if self.warm_up > 0.0 { (done / self.warm_up).min(1.0) as f32 } else { 1.0 };
@@ -248,10 +307,10 @@ impl Params {
         if self.invariances.none() { 0 } else { POSE }
     }
 
-    /// Number of views the encoder takes of a patch, if it takes several.
-    pub(crate) fn views(&self) -> Option<usize> {
+    /// Views that the encoder takes of a patch, if it takes several.
+    pub(crate) fn views(&self) -> Option<ViewGrid> {
         match self.inference {
-            Inference::Views(count) => Some(count),
+            Inference::Views(grid) => Some(grid),
             Inference::Plain => None,
         }
     }
@@ -259,19 +318,23 @@ impl Params {
     /// Latents that are shifts: which (right, down) of what is off, and the prior width.
     pub(crate) fn shifts(&self) -> Vec<Option<(usize, f32)>> {
         let axis = |name: &str| ["dx", "dy"].iter().position(|shift| *shift == name);
-        self.columns().iter().map(|name| axis(name).map(|axis| (axis, self.prior.shifts()[axis]))).collect()
+        let widths = self.places();
+        self.columns().iter().zip(widths).map(|(name, (_, width))| axis(name).map(|axis| (axis, width))).collect()
     }
 
     /// Where each latent goes among the decoder's inputs (γ, Δx, Δy, ln scale, z…, or z… alone), and its prior width.
     pub(crate) fn places(&self) -> Vec<(usize, f32)> {
         let Prior { angle, scale, symmetry, .. } = self.prior;
         let [right, down] = self.prior.shifts();
+        // Within a view: half the step to the next, so that together they make an even density, if the prior is as wide.
         let angle = match self.views() {
-            // Within a view: half the step to the next, so that together they make an even density, if the prior is as wide.
-            Some(count) => angle.min(PI / (count * symmetry) as f32),
+            Some(grid) => angle.min(PI / (grid.angles * symmetry) as f32),
             None if self.circle().is_some() => 1.0,
             None => angle,
         };
+        let grid = self.views().unwrap_or_default();
+        let [right, down] = [right, down].map(|width| width.min(parts(width, grid.shifts, EDGE).half));
+        let scale = scale.min(parts(scale, grid.scales, f32::INFINITY).half);
         let place = |name: String| match name.as_str() {
             "angle" => (0, angle),
             "dx" => (1, right),
@@ -294,6 +357,7 @@ mod tests {
         let base = Params::new((8, 8, 1));
         base.check().unwrap();
         let prior = |angle| Prior { angle, ..Prior::default() };
+        let views = |angles, shifts, scales| Inference::Views(ViewGrid { angles, shifts, scales });
         let cost = |weight, latent: &str, rise| {
             Some(BoundaryCost { latents: vec![latent.into()], rise, ..BoundaryCost::new(weight) })
         };
@@ -312,7 +376,7 @@ mod tests {
             (
                 Params {
                     prior: Prior { shift_down: Some(0.1), ..prior(1.0) },
-                    inference: Inference::Views(8),
+                    inference: views(8, 1, 1),
                     ..base.clone()
                 },
                 "prior of the shift down",
@@ -322,7 +386,7 @@ mod tests {
                 "prior of the shift down",
             ),
             (Params { goal_channels: Some(0), ..base.clone() }, "channels of the goals"),
-            (Params { deterministic: true, inference: Inference::Views(8), ..base.clone() }, "inference"),
+            (Params { deterministic: true, inference: views(8, 1, 1), ..base.clone() }, "inference"),
             (Params { hidden: vec![], ..base.clone() }, "hidden"),
             (Params { hidden: vec![8, 0], ..base.clone() }, "hidden"),
             (Params { beta: f32::NAN, ..base.clone() }, "beta"),
@@ -352,9 +416,21 @@ mod tests {
             ),
             (Params { prior: Prior { shift: -1.0, ..prior(1.0) }, ..base.clone() }, "prior of the shift"),
             (Params { prior: Prior { scale: f32::NAN, ..prior(1.0) }, ..base.clone() }, "prior of the scale"),
-            (Params { inference: Inference::Views(1), ..base.clone() }, "views"),
-            (Params { inference: Inference::Views(8), convolutions: vec![4], ..base.clone() }, "views"),
-            (Params { inference: Inference::Views(8), invariances: Invariances::default(), ..base.clone() }, "views"),
+            (Params { inference: views(1, 1, 1), ..base.clone() }, "views from angles"),
+            (Params { inference: views(8, 0, 1), ..base.clone() }, "views from places"),
+            (Params { inference: views(8, 2, 1), centred: true, ..base.clone() }, "views from places"),
+            (Params { inference: views(8, 1, 2), ..base.clone() }, "views of sizes"),
+            (Params { inference: views(8, 12, 1), ..base.clone() }, "views"),
+            (
+                Params { inference: views(1, 3, 17), invariances: "t,s".parse().unwrap(), ..base.clone() },
+                "views of sizes",
+            ),
+            (
+                Params { inference: views(2, 3, 1), invariances: "t".parse().unwrap(), ..base.clone() },
+                "views from angles",
+            ),
+            (Params { inference: views(8, 1, 1), convolutions: vec![4], ..base.clone() }, "views"),
+            (Params { inference: views(1, 1, 1), invariances: Invariances::default(), ..base.clone() }, "views"),
             (
                 Params {
                     prior: Prior { symmetry: 4, ..prior(1.0) },

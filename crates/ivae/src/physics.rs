@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::encoder::Encoder;
 use crate::examples::Batch;
 use crate::model::{NetResult, failed};
+use crate::views::View;
 use crate::{Error, Examples, Ivae, Params, Result};
 
 /// What boundaries in the maps of latents cost: [`Boundary`] with its weight.
@@ -118,6 +119,17 @@ impl Neighbours {
         rows.clone().any(|site| self.of(site).iter().any(|(other, _)| rows.contains(other)))
     }
 
+    /// Adds what tells them from others to a checksum.
+    pub(crate) fn checksum(&self, hash: &mut crc32fast::Hasher) {
+        for site in 0..self.sites() {
+            hash.update(&self.kinds.get(site).copied().unwrap_or(0).to_le_bytes());
+            for (other, side) in self.of(site) {
+                hash.update(&(*other as u64).to_le_bytes());
+                hash.update(&side.to_le_bytes());
+            }
+        }
+    }
+
     pub(crate) fn sites(&self) -> usize {
         self.starts.len() - 1
     }
@@ -211,10 +223,10 @@ impl<D: Compute> Ivae<D> {
                 let (odds, tape) = seen.odds.split_tape();
                 let odds = values(&odds);
                 let chosen: Vec<usize> = odds.chunks_exact(views).enumerate().map(likeliest).collect();
-                let turns: Vec<f32> = chosen.iter().map(|i| encoder.views.angles[i % views]).collect();
-                let index = self.device().try_tensor_from_vec(chosen, (turns.len(),)).map_err(failed)?;
+                let of: Vec<View> = chosen.iter().map(|i| encoder.views.poses[i % views]).collect();
+                let index = self.device().try_tensor_from_vec(chosen, (of.len(),)).map_err(failed)?;
                 let pose = seen.pose.mean.try_gather(index).map_err(failed)?;
-                let pose = self.turned(self.place(pose, 0)?, &turns)?;
+                let pose = self.carried(self.place(pose, 0)?, &of)?;
                 let first = self.params().columns().len() - self.params().latent;
                 let placed = pose.try_add(self.place(seen.content.mean, first)?).map_err(failed)?;
                 let (placed, ours) = placed.split_tape();
@@ -242,7 +254,7 @@ mod tests {
     use parsimon_train::Model;
     use rand::SeedableRng;
 
-    use crate::Inference;
+    use crate::{Inference, ViewGrid};
 
     const SITES: usize = 12;
 
@@ -264,7 +276,7 @@ mod tests {
             (Params { convolutions: vec![3], ..plain.clone() }, Vec::new()),
             (plain, Vec::new()),
             (base.clone(), names.clone()),
-            (Params { inference: Inference::Views(4), ..base }, names),
+            (Params { inference: Inference::Views(ViewGrid::angles(4)), ..base }, names),
         ] {
             let cost = BoundaryCost { latents, rise: (0.0, 0.0), ..BoundaryCost::new(20.0) };
             let with = Params { boundary: Some(cost), ..params.clone() };

@@ -4,6 +4,31 @@ use parsimon_objective::Circle;
 use serde::{Deserialize, Serialize};
 
 use crate::Params;
+use crate::turning::log_softmax;
+use crate::views::View;
+
+/// Half-widths within which places are that a patch is seen from.
+pub(crate) const EDGE: f32 = 1.0;
+
+/// Widths of a prior over which views go, either way.
+const REACH: f32 = 2.5;
+
+/// Equal parts of what a prior about 0 covers.
+pub(crate) struct Parts {
+    middles: Vec<f32>,
+    /// Half a part, or without bound if there is one only.
+    pub(crate) half: f32,
+}
+
+/// So many parts of a prior of this width, within these bounds.
+pub(crate) fn parts(width: f32, count: usize, bound: f32) -> Parts {
+    if count <= 1 {
+        return Parts { middles: vec![0.0], half: f32::INFINITY };
+    }
+    let reach = (REACH * width).min(bound);
+    let half = reach / count as f32;
+    Parts { middles: (0..count).map(|k| half * (2 * k + 1) as f32 - reach).collect(), half }
+}
 
 /// Priors of the latents: standard deviations of those of the pose, whose means are those of an object at rest, and the form
 /// of that of the content.
@@ -52,10 +77,34 @@ impl Params {
         (plain && (width == f32::INFINITY || fold > 1)).then_some(Circle { width, fold })
     }
 
-    /// ln of the prior probability of each view: that of its angle by a normal distribution of the prior's width, wrapped
-    /// around the circle.
+    /// Places and sizes at which views are taken, the first of each angle.
+    pub(crate) fn view_places(&self) -> Vec<View> {
+        let grid = self.views().unwrap_or_default();
+        let [right, down] = self.prior.shifts().map(|width| parts(width, grid.shifts, EDGE).middles);
+        let down = if self.size.0 == 1 { vec![0.0] } else { down };
+        let mut places = Vec::new();
+        for scale in parts(self.prior.scale, grid.scales, f32::INFINITY).middles {
+            for &down in &down {
+                places.extend(right.iter().map(|&right| View { turn: 0.0, right, down, scale }));
+            }
+        }
+        places
+    }
+
+    /// ln of the prior probability of each view: of its angle, place and size by normal distributions of the priors' widths, that of
+    /// the angle wrapped around the circle.
     pub(crate) fn log_prior_of_views(&self) -> Vec<f32> {
-        self.log_prior_about(self.prior.angle)
+        let angles = self.log_prior_about(self.prior.angle);
+        let grid = self.views().unwrap_or_default();
+        // What lies within a view is not to be counted twice.
+        let between =
+            |width: f32, parts: Parts| (width * width - parts.half.min(width).powi(2)).sqrt().max(f32::MIN_POSITIVE);
+        let [right, down] = self.prior.shifts().map(|width| between(width, parts(width, grid.shifts, EDGE)));
+        let scale = between(self.prior.scale, parts(self.prior.scale, grid.scales, f32::INFINITY));
+        let deviation = |v: &View| (v.right / right).powi(2) + (v.down / down).powi(2) + (v.scale / scale).powi(2);
+        let mut places: Vec<f32> = self.view_places().iter().map(|view| -0.5 * deviation(view)).collect();
+        log_softmax(&mut places);
+        places.iter().flat_map(|place| angles.iter().map(move |angle| place + angle)).collect()
     }
 
     /// The same of the difference of two angles.
@@ -64,13 +113,13 @@ impl Params {
     }
 
     fn log_prior_about(&self, width: f32) -> Vec<f32> {
-        let Some(count) = self.views() else { return Vec::new() };
+        let Some(grid) = self.views() else { return Vec::new() };
         let part = 2.0 * PI / self.prior.symmetry as f32;
         let density = |k: usize| -> f32 {
-            let angle = part * k as f32 / count as f32;
+            let angle = part * k as f32 / grid.angles as f32;
             (-8..=8).map(|turn| (-0.5 * ((angle + part * turn as f32) / width).powi(2)).exp()).sum()
         };
-        let densities: Vec<f32> = (0..count).map(density).collect();
+        let densities: Vec<f32> = (0..grid.angles).map(density).collect();
         let sum: f32 = densities.iter().sum();
         densities.into_iter().map(|d| (d / sum).max(f32::MIN_POSITIVE).ln()).collect()
     }
@@ -79,12 +128,43 @@ impl Params {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Inference;
+    use crate::{Inference, ViewGrid};
+
+    #[test]
+    fn views_of_places_and_sizes_make_up_the_prior() {
+        let grid = ViewGrid { angles: 1, shifts: 15, scales: 3 };
+        let prior = Prior { shift: 0.2, scale: 0.1, ..Prior::default() };
+        let base = Params { invariances: "t,s".parse().unwrap(), prior, ..Params::new((8, 8, 1)) };
+        let params = Params { inference: Inference::Views(grid), ..base.clone() };
+        params.check().unwrap();
+        let (places, log_p) = (params.view_places(), params.log_prior_of_views());
+        assert_eq!((places.len(), log_p.len()), (15 * 15 * 3, 15 * 15 * 3));
+        let mean = |of: &dyn Fn(&View) -> f32| places.iter().zip(&log_p).map(|(v, p)| of(v) * p.exp()).sum::<f32>();
+        assert!((mean(&|_| 1.0) - 1.0).abs() < 1e-4 && mean(&|v| v.right).abs() < 1e-4);
+        // Together with that within a view, whose width is half a step.
+        let within: Vec<f32> = params.places().iter().map(|p| p.1).collect();
+        assert!((within[0] - 0.5 / 15.0).abs() < 1e-5 && (within[2] - 0.25 / 3.0).abs() < 1e-5, "{within:?}");
+        for (of, within, width) in
+            [(&(|v: &View| v.down) as &dyn Fn(&View) -> f32, within[1], 0.2), (&|v: &View| v.scale, within[2], 0.1)]
+        {
+            let sd = (mean(&|v| of(v).powi(2)) + within * within).sqrt();
+            assert!((sd / width - 1.0).abs() < 0.15, "{sd} of {width}");
+        }
+        // None lies beyond the edge, and spectra have one axis.
+        let far = Params { prior: Prior { shift: 3.0, ..prior }, size: (1, 40, 1), ..params };
+        assert_eq!(far.view_places().len(), 15 * 3);
+        assert!(far.view_places().iter().all(|v| v.right.abs() < 1.0 && v.down == 0.0));
+        assert_eq!(base.view_places(), [View::default()]);
+    }
 
     #[test]
     fn views_share_the_prior_of_the_angle() {
         let prior = |angle| Prior { angle, symmetry: 2, ..Prior::default() };
-        let params = |angle| Params { inference: Inference::Views(8), prior: prior(angle), ..Params::new((8, 8, 1)) };
+        let params = |angle| Params {
+            inference: Inference::Views(ViewGrid::angles(8)),
+            prior: prior(angle),
+            ..Params::new((8, 8, 1))
+        };
         params(f32::INFINITY).check().unwrap();
         assert!(params(f32::INFINITY).log_prior_of_views().iter().all(|p| (p + 8f32.ln()).abs() < 1e-5));
         let narrow = params(0.3).log_prior_of_views();

@@ -134,29 +134,40 @@ impl<D: Compute> Ivae<D> {
     }
 }
 
-/// Whether a version is later than this one, or none.
-fn newer(version: &str) -> bool {
+/// What every version writes.
+#[derive(Deserialize)]
+struct Head {
+    version: String,
+    model: String,
+}
+
+/// Whether models of a version are read as they were written: those of the same minor version up to this one.
+fn understood(version: &str) -> bool {
     let parts = |text: &str| text.split('.').map(|part| part.parse().ok()).collect::<Option<Vec<u64>>>();
-    parts(version).is_none_or(|version| Some(version) > parts(env!("CARGO_PKG_VERSION")))
+    let (Some(version), Some(own)) = (parts(version), parts(env!("CARGO_PKG_VERSION"))) else { return false };
+    version.get(..2) == own.get(..2) && version <= own
 }
 
 /// The configuration in a run directory.
 ///
 /// # Errors
-/// If the file is missing or damaged, is of another kind of model or of a later version, or holds a parameter outside its range.
+/// If the file is missing or damaged, is of another kind of model or of another version, or holds a parameter outside its range.
 pub fn load_config(folder: &Path) -> Result<Config> {
     let path = folder.join(CONFIG);
     let run = |reason: String| Error::Run { path: path.clone(), reason };
     let text = std::fs::read_to_string(&path).map_err(|e| run(e.to_string()))?;
     let first_line = |e: toml::de::Error| e.message().to_owned();
-    let config: Config = toml::from_str(&text).map_err(|e| run(first_line(e)))?;
-    if config.model != "ivae" {
-        return Err(run(format!("holds a model of kind `{}`, expected `ivae`", config.model)));
+    let head: Head = toml::from_str(&text).map_err(|e| run(first_line(e)))?;
+    if head.model != "ivae" {
+        return Err(run(format!("holds a model of kind `{}`, expected `ivae`", head.model)));
     }
-    if newer(&config.version) {
+    if !understood(&head.version) {
         let own = env!("CARGO_PKG_VERSION");
-        return Err(run(format!("was written by parsimon {}, accepted are versions up to {own}", config.version)));
+        let [major, minor] = [env!("CARGO_PKG_VERSION_MAJOR"), env!("CARGO_PKG_VERSION_MINOR")];
+        let accepted = format!("{major}.{minor}.0 to {own}: others encode differently");
+        return Err(run(format!("was written by parsimon {}, accepted are versions {accepted}", head.version)));
     }
+    let config: Config = toml::from_str(&text).map_err(|e| run(first_line(e)))?;
     config.params.check().map_err(|e| run(e.to_string()))?;
     config.training.check_ranges().map_err(|e| run(e.to_string()))?;
     if let ScalingConfig::Global { low, high } = &config.scaling {

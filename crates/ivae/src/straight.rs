@@ -83,14 +83,14 @@ impl<D: Compute> Ivae<D> {
             means.extend(places[..pose].iter().map(|(place, _)| row[*place]));
             means.extend(&row[POSE..POSE + content]);
             let sd = |j: usize| places[j].1 * found.pose.1[i * pose + j].exp();
-            let (sin, cos) = encoder.views.angles[i % views].sin_cos();
-            for (j, (place, _)) in places[..pose].iter().enumerate() {
-                sds.push(match place {
-                    1 => (cos * sd(j)).hypot(sin * sd(j + 1)),
-                    2 => (cos * sd(j)).hypot(sin * sd(j - 1)),
-                    _ => sd(j),
-                });
-            }
+            let of = |place: usize| places[..pose].iter().position(|(p, _)| *p == place).map_or(0.0, sd);
+            let view = &encoder.views.poses[i % views];
+            let ((sin, cos), size) = (view.turn.sin_cos(), view.scale.exp());
+            sds.extend(places[..pose].iter().map(|(place, _)| match place {
+                1 => size * (cos * of(1)).hypot(sin * of(2)),
+                2 => size * (cos * of(2)).hypot(sin * of(1)),
+                _ => of(*place),
+            }));
             sds.extend(found.content.1[b * content..][..content].iter().map(|l| l.exp()));
         }
         Ok((means, sds))
@@ -106,7 +106,7 @@ mod tests {
 
     use super::*;
     use crate::encoder::Encoder;
-    use crate::{Examples, Inference, Noise, Params};
+    use crate::{Examples, Inference, Noise, Params, ViewGrid};
 
     /// Patches of noise: no view is better than the rest by much, so that all pixels have to tell.
     fn noisy(rows: usize, side: usize) -> Patches {
@@ -119,7 +119,7 @@ mod tests {
     fn the_view_is_the_best_of_all_pixels_where_few_do_not_tell() {
         let (rows, side) = (12, 30);
         let patches = noisy(rows, side);
-        let params = Params { inference: Inference::Views(LIKELY), ..Params::new((side, side, 1)) };
+        let params = Params { inference: Inference::Views(ViewGrid::angles(LIKELY)), ..Params::new((side, side, 1)) };
         let params = Params { noise: Noise::Gaussian(1.0), ..params };
         let model = Ivae::new(&Cpu::default(), &params, &mut ChaCha8Rng::seed_from_u64(1)).unwrap();
         let means = model.encode(&Examples::from(&patches)).unwrap().0;
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn latents_do_not_depend_on_what_stands_beside() {
         let patches = noisy(9, 14);
-        let params = Params { inference: Inference::Views(16), ..Params::new((14, 14, 1)) };
+        let params = Params { inference: Inference::Views(ViewGrid::angles(16)), ..Params::new((14, 14, 1)) };
         let model = Ivae::new(&Cpu::default(), &params, &mut ChaCha8Rng::seed_from_u64(1)).unwrap();
         let some = Patches::new(patches.images().slice(s![3..5, .., .., ..]).to_owned(), Scaling::unit(1)).unwrap();
         let (all, (some, _)) =

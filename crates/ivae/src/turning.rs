@@ -15,6 +15,7 @@ use crate::encoder::ViewEncoder;
 use crate::examples::Batch;
 use crate::model::{NetResult, failed, mean};
 use crate::pixels::{draw_pixels, pick};
+use crate::views::View;
 
 /// Pixels of a row scored in a step, shared among its views.
 const SCORED: usize = 96;
@@ -91,7 +92,7 @@ impl<D: Compute> Ivae<D> {
         which: &[usize],
         noise: Option<(&[f32], &[f32])>,
     ) -> Vec<f32> {
-        let (views, content) = (&encoder.views.angles, self.params().latent);
+        let (views, content) = (&encoder.views.poses, self.params().latent);
         let pose = found.pose.0.len() / found.log_q.len();
         let places = self.params().places();
         let columns = self.params().decoder_inputs();
@@ -108,9 +109,7 @@ impl<D: Compute> Ivae<D> {
                 row[POSE + j] = found.content.0[b * content + j] + draw;
             }
             row[POSE + content..].copy_from_slice(&batch.conditions[b * told..][..told]);
-            let (sin, cos) = views[k].sin_cos();
-            row[0] += views[k];
-            (row[1], row[2]) = (cos * row[1] + sin * row[2], cos * row[2] - sin * row[1]);
+            views[k].carry(&mut row[..POSE]);
         }
         placed
     }
@@ -140,9 +139,8 @@ impl<D: Compute> Ivae<D> {
         Ok(log_p)
     }
 
-    /// −ELBO of rows. While training (`T` owns a tape), the view is first that of the turn given; later the decoder scores
-    /// views on few pixels, and one is drawn from these responsibilities; q is drawn towards either. Else a view is drawn
-    /// from q.
+    /// −ELBO of rows. While training (`T` owns a tape), the decoder scores some views on few pixels, and one is drawn from these
+    /// responsibilities, towards which q is drawn; at first those of the turn given. Else a view is drawn from q.
     pub(crate) fn negative_elbo_of_views<T: Tape<f32, D>>(
         &self,
         encoder: &ViewEncoder<D>,
@@ -158,16 +156,15 @@ impl<D: Compute> Ivae<D> {
         let (pose_noise, content_noise) =
             (self.normal(rows, pose, noise)?, self.normal(rows, self.params().latent, noise)?);
         let log_prior = self.params().log_prior_of_views();
-        let scores = T::OWNS_TAPE && turns.is_none();
-        let each = if scores { CANDIDATES.min(views) } else { views };
-        let which = candidates(&found.log_q, views, each, noise);
-        let log_r: Vec<f32> = if let Some(turns) = turns {
-            let known = |(i, which): (usize, &usize)| {
-                let nearest = turns[i / views].rem_euclid(views as f32).round() as usize % views;
-                if *which % views == nearest { 0.0 } else { f32::NEG_INFINITY }
-            };
-            which.iter().enumerate().map(known).collect()
-        } else if scores {
+        let angles = encoder.views.angles;
+        let open = |b: usize, k: usize| match turns {
+            Some(turns) => k % angles == turns[b].rem_euclid(angles as f32).round() as usize % angles,
+            None => true,
+        };
+        let left = if turns.is_some() { views / angles } else { views };
+        let each = if T::OWNS_TAPE { CANDIDATES.min(left) } else { left };
+        let which = candidates(&found.log_q, views, each, open, noise);
+        let mut log_r: Vec<f32> = if T::OWNS_TAPE && left > 1 {
             let (height, width, _) = self.params().size;
             let pixels = draw_pixels(height * width, (SCORED / each).max(1), rows, noise);
             // What few pixels say counts as often as there are such in a patch. q, which remembers those of all steps before,
@@ -178,12 +175,11 @@ impl<D: Compute> Ivae<D> {
             let of: Vec<usize> = which.iter().map(|i| i / views).collect();
             let log_p = self.score_of(&placed, &of, data, &pixels, step.precision)?;
             let score = |(p, i): (&f32, &usize)| p - beta * found.kl[*i] + trust * found.log_q[*i];
-            let mut log_r: Vec<f32> = log_p.iter().zip(&which).map(score).collect();
-            log_r.chunks_exact_mut(each).for_each(log_softmax);
-            log_r
+            log_p.iter().zip(&which).map(score).collect()
         } else {
             which.iter().map(|i| found.log_q[*i]).collect()
         };
+        log_r.chunks_exact_mut(each).for_each(log_softmax);
         let chosen: Vec<usize> =
             log_r.chunks_exact(each).zip(which.chunks_exact(each)).map(|(r, which)| which[drawn(r, noise)]).collect();
 
@@ -194,8 +190,8 @@ impl<D: Compute> Ivae<D> {
         };
         let of_content = self.divergence_of_content(&seen.content, &content_noise)?;
         let of_pose = pose.divergence()?;
-        let turns: Vec<f32> = chosen.iter().map(|i| encoder.views.angles[i % views]).collect();
-        let pose = self.turned(self.place(pose.sample(pose_noise)?, 0)?, &turns)?;
+        let of: Vec<View> = chosen.iter().map(|i| encoder.views.poses[i % views]).collect();
+        let pose = self.carried(self.place(pose.sample(pose_noise)?, 0)?, &of)?;
         let first = self.params().columns().len() - self.params().latent;
         let mut z = seen.content.sample(content_noise)?;
         let vague = VAGUE * (1.0 - step.done / VAGUE_UNTIL) as f32;
@@ -219,10 +215,16 @@ impl<D: Compute> Ivae<D> {
         // The choice of a view is part of the divergence, and takes its share of what is free.
         let capacity = weight.capacity.map(|free| (free - mean(&choice)).max(0.0));
         let loss = negative_elbo(scored.total, divergence, Weight { capacity, ..weight }, rows)?;
-        // −Σ r ln q, q among the candidates.
+        // −Σ r ln q, q among the candidates; among all views if their turn is known, which tells against the others.
+        let (which, each, r) = if turns.is_some() {
+            let mut r = vec![0.0; rows * views];
+            which.iter().zip(&log_r).for_each(|(i, log_r)| r[*i] = log_r.exp() / rows as f32);
+            ((0..rows * views).collect(), views, r)
+        } else {
+            (which, each, log_r.iter().map(|r| r.exp() / rows as f32).collect())
+        };
         let prior = which.iter().map(|i| log_prior[i % views]).collect();
         let prior = matrix(self.device(), prior, rows, each)?;
-        let r: Vec<f32> = log_r.iter().map(|r| r.exp() / rows as f32).collect();
         let index = self.device().try_tensor_from_vec(which, (rows * each,)).map_err(failed)?;
         let odds = seen.odds.try_gather(index).map_err(failed)?;
         let odds = odds.try_reshape_like(&(rows, each)).map_err(failed)?.try_add(prior).map_err(failed)?;
@@ -232,35 +234,44 @@ impl<D: Compute> Ivae<D> {
         Ok((loss.try_sub(agreed).map_err(failed)?, terms))
     }
 
-    /// Placed latents as they are in a view → as they are in the patch.
-    pub(crate) fn turned<T: Tape<f32, D>>(&self, placed: Rows<D, T>, turns: &[f32]) -> NetResult<Rows<D, T>> {
-        let (rows, columns) = (turns.len(), self.params().decoder_inputs());
-        let table = |f: &dyn Fn(f32, usize) -> f32| -> NetResult<Matrix<D>> {
-            let values = turns.iter().flat_map(|t| (0..columns).map(|c| f(*t, c))).collect();
+    /// Placed latents as they are in these views → as they are in the patch.
+    pub(crate) fn carried<T: Tape<f32, D>>(&self, placed: Rows<D, T>, views: &[View]) -> NetResult<Rows<D, T>> {
+        let (rows, columns) = (views.len(), self.params().decoder_inputs());
+        let table = |f: &dyn Fn(&View, usize) -> f32| -> NetResult<Matrix<D>> {
+            let values = views.iter().flat_map(|view| (0..columns).map(|c| f(view, c))).collect();
             matrix(self.device(), values, rows, columns)
         };
-        let cos = table(&|t, c| if c == 1 || c == 2 { t.cos() } else { 1.0 })?;
-        let sin = table(&|t, c| match c {
-            1 => t.sin(),
-            2 => -t.sin(),
+        let cos = table(&|v, c| if c == 1 || c == 2 { v.scale.exp() * v.turn.cos() } else { 1.0 })?;
+        let sin = table(&|v, c| match c {
+            1 => v.scale.exp() * v.turn.sin(),
+            2 => -v.scale.exp() * v.turn.sin(),
             _ => 0.0,
         })?;
-        let turn = table(&|t, c| if c == 0 { t } else { 0.0 })?;
+        let rest = table(&|v, c| [v.turn, v.right, v.down, v.scale].get(c).copied().unwrap_or(0.0))?;
         let mut swap = vec![0.0; columns * columns];
         (swap[columns + 2], swap[2 * columns + 1]) = (1.0, 1.0);
         let swap = matrix(self.device(), swap, columns, columns)?;
         let across = placed.retaped::<T>().try_matmul(swap).map_err(failed)?.try_mul(sin).map_err(failed)?;
         let along = placed.try_mul(cos).map_err(failed)?;
-        along.try_add(across).map_err(failed)?.try_add(turn).map_err(failed)
+        along.try_add(across).map_err(failed)?.try_add(rest).map_err(failed)
     }
 }
 
-/// Some views of every row, numbered over all rows: those most likely by q, and one of the others; or all.
-fn candidates(log_q: &[f32], views: usize, each: usize, noise: &mut ChaCha8Rng) -> Vec<usize> {
+/// Some views of every row, numbered over all rows, of those that are open to it: those most likely by q, and one of the others;
+/// or all.
+fn candidates(
+    log_q: &[f32],
+    views: usize,
+    each: usize,
+    open: impl Fn(usize, usize) -> bool,
+    noise: &mut ChaCha8Rng,
+) -> Vec<usize> {
     let of_row = |(b, log_q): (usize, &[f32])| {
         let mut order = likely(log_q, views);
-        if each < views {
-            order.swap(each - 1, noise.gen_range(each - 1..views));
+        order.retain(|k| open(b, *k));
+        let all = order.len();
+        if each < all {
+            order.swap(each - 1, noise.gen_range(each - 1..all));
             order.truncate(each);
         }
         order.into_iter().map(move |k| b * views + k)
@@ -299,7 +310,7 @@ mod tests {
     use rand::SeedableRng;
 
     use super::*;
-    use crate::{Examples, Inference, Params};
+    use crate::{Examples, Inference, Params, ViewGrid};
 
     const ROWS: usize = 5;
 
@@ -327,7 +338,8 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         let images = Array4::from_shape_fn((ROWS, 9, 9, 1), |_| rng.gen_range(0.0..1.0));
         let patches = Patches::new(images, Scaling::unit(1)).unwrap();
-        let base = Params { inference: Inference::Views(4), hidden: vec![9, 6], ..Params::new((9, 9, 1)) };
+        let base =
+            Params { inference: Inference::Views(ViewGrid::angles(4)), hidden: vec![9, 6], ..Params::new((9, 9, 1)) };
         for params in [
             Params { centred: true, invariances: "r,t,s".parse().unwrap(), ..base.clone() },
             Params { capacity: Some(60.0), beta: 3.0, ..base },
@@ -376,7 +388,7 @@ mod tests {
         let mut drawn = std::collections::BTreeSet::new();
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         for _ in 0..50 {
-            let found = candidates(&[log_q, log_q].concat(), 5, 3, &mut rng);
+            let found = candidates(&[log_q, log_q].concat(), 5, 3, |_, _| true, &mut rng);
             assert_eq!((&found[..2], found[3] - 5, found[4] - 5), (&[1, 3][..], 1, 3));
             drawn.extend([found[2], found[5] - 5]);
         }

@@ -44,6 +44,20 @@ fn spectra_are_trained_on_encoded_and_decoded() {
     run(&["decode", &out, &latents, "--out", &spectra]);
     let decoded = parsimon_io::read_dataset(Path::new(&spectra)).unwrap().spectra.unwrap();
     assert_eq!(decoded.values().dim(), (120, 32));
+    // Those that drift far are seen from several places unless told otherwise.
+    for (options, shifts) in [(&[][..], Some(16)), (&["--centring", "on"], None), (&["--inference", "plain"], None)] {
+        let (out, words) = (bench.path("far"), ["train", "ivae", &data, "--prior-shift", "0.3", "--epochs", "1"]);
+        run(&[&words[..], &["--hidden", "8", "--out", &out], options].concat());
+        let config = parsimon_ivae::load_config(Path::new(&out)).unwrap();
+        let found = match config.params.inference {
+            parsimon_ivae::Inference::Views(grid) => Some(grid.shifts),
+            parsimon_ivae::Inference::Plain => None,
+        };
+        assert_eq!(
+            (found, config.params.centred),
+            (shifts, options == ["--centring", "on"] || options == ["--inference", "plain"])
+        );
+    }
     refused(&["train", "ivae", &data, "--invariances", "r,t", "--out", &out], &["r,t", "spectra"]);
     refused(&with(&["train", "ivae", &data, "--out", &out], &["--capacity=-1"]), &["capacity", "-1"]);
 }
