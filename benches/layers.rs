@@ -6,7 +6,7 @@ use dfdx::tensor::{Cpu, OwnedTape, Tensor, Trace};
 use dfdx::tensor_ops::Backward;
 use parsimon_nets::{
     Activation, Adam, Compute, Convolution, Data, Dense, Extent, GroupNorm, Likelihood, Matrix, Parameters, Pool,
-    Pooling, Precision, Target, Upsample, Window, matrix,
+    Pooling, Precision, Target, Turns, Upsample, Window, matrix, turned,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -34,6 +34,13 @@ fn layers(criterion: &mut Criterion) {
         let id = BenchmarkId::new("dense", format!("{ROWS}×{inputs}×{outputs}"));
         group.bench_function(id, |b| b.iter(|| back(layer.forward(x.leaky_trace()))));
     }
+    let rings = Data::new(drawn(50, 416).as_vec(), 416).expect("whole rows");
+    let layer = Dense::new(&cpu, 416, 128, Activation::Tanh, &mut rng).expect("sizes are above 0");
+    let turns = Turns { steps: 16, views: 16, told: 0 };
+    let id = |name| BenchmarkId::new(name, "50×16×416×128");
+    group.bench_function(id("turned views"), |b| b.iter(|| back(turned(&rings, turns, &layer))));
+    let seen = || turns.views_of(&rings).expect("whole steps");
+    group.bench_function(id("views one by one"), |b| b.iter(|| back(layer.forward_data(&seen()))));
     for (side, from, to) in [(28, 1, 32), (14, 32, 64), (7, 64, 64)] {
         let input = Extent { height: side, width: side, channels: from };
         let window = Window::same(3, input);

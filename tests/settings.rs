@@ -66,7 +66,7 @@ pub fn settings() -> Vec<Params> {
     let wide = Prior { shift, scale, ..free };
     for (size, invariances, angles, shifts, scales, noise) in [
         ((1, 11, 1), "t", 1, 8, 1, Noise::Bernoulli),
-        ((1, 11, 1), "t,s", 1, 9, 3, Noise::Gaussian(0.1)),
+        ((1, 11, 1), "t,s", 1, 9, 3, Noise::GaussianLearned),
         ((10, 10, 1), "t", 1, 3, 1, Noise::GaussianLearned),
         ((10, 10, 2), "s", 1, 1, 4, Noise::Bernoulli),
         ((10, 10, 1), "r,t,s", 6, 3, 3, Noise::Bernoulli),

@@ -1,8 +1,8 @@
 use dfdx::tensor::Tape;
 use dfdx::tensor_ops::TryAdd;
 use parsimon_nets::{
-    Activation, Compute, Convolution, Data, Dense, Extent, Input, Matrix, Parameters, Pool, Pooling, Rows, Window,
-    heads, matrix, mean_and_max,
+    Activation, Compute, Convolution, Data, Dense, Extent, Input, Matrix, Parameters, Pool, Pooling, Rows, Turns,
+    Window, heads, matrix, mean_and_max, turned,
 };
 use parsimon_objective::Posterior;
 use rand::Rng;
@@ -129,11 +129,17 @@ impl<D: Compute> PlainEncoder<D> {
 
 impl<D: Compute> ViewEncoder<D> {
     pub(crate) fn see<T: Tape<f32, D>>(&self, batch: &Batch<'_>) -> NetResult<Seen<D, T>> {
-        let views = batch.told(self.views.of(batch.seen())?)?;
-        let Some((last, below)) = self.layers.split_last() else {
+        let Some((first, above)) = self.layers.split_first() else {
             return Err(parsimon_nets::Error::Device("an encoder without layers".to_owned()));
         };
-        let [h] = heads(Input::Data(&views), below, [last])?;
+        let rings = self.views.rings(batch.seen())?;
+        let columns = rings.shape().1;
+        let told = batch.told(rings)?;
+        let turns = Turns { told: told.shape().1 - columns, ..self.views.turns() };
+        let mut h = turned(&told, turns, first)?;
+        if let Some((last, below)) = above.split_last() {
+            [h] = heads(Input::Rows(h), below, [last])?;
+        }
         let common = mean_and_max(h.retaped::<T>(), self.views.count())?;
         let [mean, log_sd] = &self.content;
         let [mean, log_sd] = heads(Input::Rows(common), &[], [mean, log_sd])?;

@@ -1,6 +1,6 @@
 use std::f32::consts::TAU;
 
-use parsimon_nets::Data;
+use parsimon_nets::{Data, Turns};
 use rayon::prelude::*;
 
 /// How an object lies in the patch if it lies at rest in a view.
@@ -27,29 +27,22 @@ impl View {
     }
 }
 
-/// A patch as seen from several angles, places and distances. Views of one place share samples on rings about it, in the order
-/// in which they come round from their own angle: a patch turned by the angle between two views has the same views, one place
-/// on. Spectra are seen from several places and distances. Beyond the edge all is as at the edge.
-///
-/// # Shapes
-/// Patches (rows, pixels·channels) → (rows·views, samples·channels), the views of a patch one after the other; those of a place
-/// follow each other.
+/// A patch as seen from several angles, places and distances. Views of one place share samples on rings about it, a step of a full
+/// turn after the other, which they take as they come round from their own angle: a patch turned by the angle between two views
+/// has the same views, one place on. Spectra are seen from several places and distances. Beyond the edge all is as at the edge.
 #[derive(Debug, Clone)]
 pub(crate) struct Views {
-    /// What each view stands for.
+    /// What each view stands for; those of a place follow each other.
     pub(crate) poses: Vec<View>,
     /// How many of them share a place.
     pub(crate) angles: usize,
     size: (usize, usize, usize),
+    /// Parts of a full turn over which the angles go.
     fold: usize,
-    /// Numbers of samples about a place.
-    about: usize,
     /// Each sample as a mean of four pixels: their numbers and weights.
     samples: Vec<[(u32, f32); 4]>,
-    /// Share of the patch around each sample, in squares of the step between rings.
+    /// Share of the patch around each sample of a place, in squares of the step between rings.
     areas: Vec<f32>,
-    /// Samples of the views, view after view.
-    order: Vec<u32>,
 }
 
 /// Samples of a view at most, nearly: rings lie as far from each other as this needs, but not closer than pixels.
@@ -59,8 +52,8 @@ impl Views {
     /// From each of these places (whose turns are 0) so many views at equal steps over the part 1/`fold` of a turn.
     pub(crate) fn new(size: (usize, usize, usize), angles: usize, fold: usize, places: &[View]) -> Self {
         let (height, width, _) = size;
-        let turn = angles * fold;
-        let (at, areas, ring_starts) = if height == 1 { along(width) } else { rings(height, width, turn) };
+        let steps = angles * fold;
+        let (at, areas) = if height == 1 { along(width) } else { rings(height, width, steps) };
         let half = 0.5 * (height.max(width) - 1) as f32;
         let (centre_y, centre_x) = (0.5 * (height - 1) as f32, 0.5 * (width - 1) as f32);
         let sample = |place: &View, [x, y]: [f32; 2]| {
@@ -69,18 +62,9 @@ impl Views {
             between(y, x, height, width)
         };
         let samples = places.iter().flat_map(|place| at.iter().map(move |at| sample(place, *at))).collect();
-        let view = |(place, k): (usize, usize)| {
-            let first = place * at.len();
-            let ring = move |&(start, around): &(usize, usize)| {
-                (0..around).map(move |i| (first + start + (i + k * around / turn) % around) as u32)
-            };
-            ring_starts.iter().flat_map(ring)
-        };
-        let all = || (0..places.len()).flat_map(|place| (0..angles).map(move |k| (place, k)));
-        let order = all().flat_map(view).collect();
-        let pose = |(place, k): (usize, usize)| View { turn: TAU * k as f32 / turn as f32, ..places[place] };
-        let poses = all().map(pose).collect();
-        Self { poses, angles, size, fold, about: at.len(), samples, areas, order }
+        let pose = |place: View, k: usize| View { turn: TAU * k as f32 / steps as f32, ..place };
+        let poses = places.iter().flat_map(|place| (0..angles).map(move |k| pose(*place, k))).collect();
+        Self { poses, angles, size, fold, samples, areas }
     }
 
     /// Those from the middle of the patch alone.
@@ -95,7 +79,12 @@ impl Views {
 
     /// Numbers of a view.
     pub(crate) fn columns(&self) -> usize {
-        self.about * self.size.2
+        self.areas.len() * self.size.2
+    }
+
+    /// How the views of a place come from its samples.
+    pub(crate) fn turns(&self) -> Turns {
+        Turns { steps: self.angles * self.fold, views: self.angles, told: 0 }
     }
 
     /// Square roots of the share of the patch that each number of a view stands for.
@@ -103,51 +92,56 @@ impl Views {
         self.areas.iter().flat_map(|a| std::iter::repeat_n(a.sqrt(), self.size.2)).collect()
     }
 
-    /// The views of patches.
-    pub(crate) fn of(&self, patches: &Data<'_>) -> parsimon_nets::Result<Data<'static>> {
+    /// What is on the rings: the first view of each place.
+    ///
+    /// # Shapes
+    /// Patches (rows, pixels·channels) → (rows·places, samples·channels), the places of a patch one after the other.
+    pub(crate) fn rings(&self, patches: &Data<'_>) -> parsimon_nets::Result<Data<'static>> {
         let ((rows, pixels), c) = (patches.shape(), self.size.2);
-        let size = self.order.len() * c;
+        let size = self.samples.len() * c;
         let mut found = vec![0.0; rows * size];
         found.par_chunks_mut(size).zip(patches.values().par_chunks(pixels)).for_each(|(found, patch)| {
-            let mut rings = vec![0.0; self.samples.len() * c];
-            for (out, sample) in rings.chunks_exact_mut(c).zip(&self.samples) {
+            for (out, sample) in found.chunks_exact_mut(c).zip(&self.samples) {
                 for (pixel, weight) in sample {
                     let values = &patch[*pixel as usize * c..][..c];
                     out.iter_mut().zip(values).for_each(|(o, v)| *o += weight * v);
                 }
             }
-            if c == 1 {
-                found.iter_mut().zip(&self.order).for_each(|(out, from)| *out = rings[*from as usize]);
-            } else {
-                for (out, from) in found.chunks_exact_mut(c).zip(&self.order) {
-                    out.copy_from_slice(&rings[*from as usize * c..][..c]);
-                }
-            }
         });
         Data::new(found, self.columns())
     }
+
+    /// The views of patches.
+    ///
+    /// # Shapes
+    /// Patches (rows, pixels·channels) → (rows·views, samples·channels), the views of a patch one after the other.
+    pub(crate) fn of(&self, patches: &Data<'_>) -> parsimon_nets::Result<Data<'static>> {
+        self.turns().views_of(&self.rings(patches)?)
+    }
 }
 
-/// Where samples lie, right and down of a place in pixels, the areas around them, and where those of a ring begin and how many they are.
-type Samples = (Vec<[f32; 2]>, Vec<f32>, Vec<(usize, usize)>);
+/// Where samples lie, right and down of a place in pixels, and the areas around them.
+type Samples = (Vec<[f32; 2]>, Vec<f32>);
 
-/// Samples on rings, of which a full turn of so many steps brings each onto others.
-fn rings(height: usize, width: usize, turn: usize) -> Samples {
+/// Samples on rings, as many in each step of a full turn, step after step.
+fn rings(height: usize, width: usize, steps: usize) -> Samples {
     let radius = 0.5 * (height.min(width) - 1) as f32;
-    let step = (radius * (0.5 * TAU / SAMPLES).sqrt()).max(1.0);
-    let rings = (radius / step).round().max(1.0) as usize;
-    let (mut at, mut areas, mut ring_starts) = (Vec::new(), Vec::new(), Vec::new());
-    for ring in 0..rings {
-        let r = radius * (ring as f32 + 0.5) / rings as f32;
-        let around = ((TAU * r / step / turn as f32).round().max(1.0) as usize) * turn;
-        ring_starts.push((at.len(), around));
-        areas.extend(std::iter::repeat_n(TAU * r / step / around as f32, around));
-        for i in 0..around {
-            let (sin, cos) = (TAU * i as f32 / around as f32).sin_cos();
-            at.push([r * cos, -r * sin]);
+    let apart = (radius * (0.5 * TAU / SAMPLES).sqrt()).max(1.0);
+    let rings = (radius / apart).round().max(1.0) as usize;
+    let (mut at, mut areas) = (Vec::new(), Vec::new());
+    for step in 0..steps {
+        for ring in 0..rings {
+            let r = radius * (ring as f32 + 0.5) / rings as f32;
+            let each = (TAU * r / apart / steps as f32).round().max(1.0) as usize;
+            let around = each * steps;
+            areas.extend(std::iter::repeat_n(TAU * r / apart / around as f32, each));
+            for i in step * each..(step + 1) * each {
+                let (sin, cos) = (TAU * i as f32 / around as f32).sin_cos();
+                at.push([r * cos, -r * sin]);
+            }
         }
     }
-    (at, areas, ring_starts)
+    (at, areas)
 }
 
 /// Samples along a spectrum.
@@ -155,7 +149,7 @@ fn along(width: usize) -> Samples {
     let count = width.min(SAMPLES as usize);
     let step = (width - 1) as f32 / (count - 1) as f32;
     let at = (0..count).map(|i| [step * (i as f32 - 0.5 * (count - 1) as f32), 0.0]).collect();
-    (at, vec![1.0; count], vec![(0, count)])
+    (at, vec![1.0; count])
 }
 
 /// The pixels around a place, or around the nearest inside the patch, and their bilinear weights.

@@ -7,7 +7,9 @@ use crate::buffer::Buffer;
 use crate::error::device;
 use crate::likelihood::{self, Scored, Target};
 use crate::spatial::{self, SpatialDecoder};
-use crate::{Convolution, Data, Dense, Error, GroupNorm, Input, Pool, Result, Upsample, conv, dense, groups};
+use crate::{
+    Convolution, Data, Dense, Error, GroupNorm, Input, Pool, Result, Turns, Upsample, conv, dense, groups, turned,
+};
 
 /// A matrix of the network, with its size known at run time only.
 pub type Matrix<D> = Tensor<(usize, usize), f32, D>;
@@ -42,6 +44,14 @@ pub trait Compute: Device<f32> + TensorFromVec<usize> {
             Some(device) => dense::composed_heads(x.on(&device)?, trunk, heads),
             None => Err(Error::Device("neither layers nor heads".to_owned())),
         }
+    }
+
+    /// See [`turned`](crate::turned).
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn turned<T: Tape<f32, Self>>(x: &Data<'_>, turns: Turns, layer: &Dense<Self>) -> Result<Rows<Self, T>> {
+        turned::composed(x, turns, layer)
     }
 
     /// See [`dense_score`](crate::dense_score).
@@ -147,6 +157,10 @@ impl Compute for Cpu {
         heads: [&Dense<Self>; N],
     ) -> Result<[Rows<Self, T>; N]> {
         dense::fused_heads(x, trunk, heads)
+    }
+
+    fn turned<T: Tape<f32, Self>>(x: &Data<'_>, turns: Turns, layer: &Dense<Self>) -> Result<Rows<Self, T>> {
+        turned::fused(x, turns, layer)
     }
 
     fn dense_score<T: Tape<f32, Self>>(

@@ -20,6 +20,7 @@ mod precision;
 mod rate;
 mod simd;
 mod spatial;
+mod turned;
 pub mod weights;
 
 pub use activation::Activation;
@@ -35,3 +36,4 @@ pub use parameters::Parameters;
 pub use precision::Precision;
 pub use rate::product_rate;
 pub use spatial::{POSE, Skip, SpatialDecoder, grid};
+pub use turned::{Turns, turned};
