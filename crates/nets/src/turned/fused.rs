@@ -196,6 +196,9 @@ impl Block {
     }
 }
 
+/// A part of the gradients, and what it is of: a frequency and the first of its inputs, or else the bias.
+type Task<'a> = (Option<(usize, usize)>, &'a mut [f32]);
+
 /// Gradients of weight and bias from all blocks.
 fn gradients(plan: &Plan, blocks: &[Block]) -> (Buffer, Vec<f32>) {
     let n = plan.outputs;
@@ -204,7 +207,7 @@ fn gradients(plan: &Plan, blocks: &[Block]) -> (Buffer, Vec<f32>) {
     let mut waves = vec![0.0; rings];
     let mut told = vec![0.0; plan.turns.told * n];
     let mut bias = vec![0.0; n];
-    let mut work: Vec<(Option<(usize, usize)>, &mut [f32])> = vec![(None, &mut bias)];
+    let mut work: Vec<Task<'_>> = vec![(None, &mut bias)];
     let mut rest = &mut waves[..];
     for (f, frequency) in plan.frequencies.iter().enumerate() {
         let own;
