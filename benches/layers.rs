@@ -36,7 +36,7 @@ fn layers(criterion: &mut Criterion) {
     }
     let rings = Data::new(drawn(50, 416).as_vec(), 416).expect("whole rows");
     let layer = Dense::new(&cpu, 416, 128, Activation::Tanh, &mut rng).expect("sizes are above 0");
-    let turns = Turns { steps: 16, views: 16, told: 0 };
+    let turns = Turns { steps: 16, views: 16, still: 0 };
     let id = |name| BenchmarkId::new(name, "50×16×416×128");
     group.bench_function(id("turned views"), |b| b.iter(|| back(turned(&rings, turns, &layer))));
     let seen = || turns.views_of(&rings).expect("whole steps");

@@ -18,7 +18,7 @@ use crate::settings::{Samples, named, settings};
 /// By how much pose latents may miss what was done, as a share of it, if the encoder looks from several angles.
 const SHARE: f64 = 0.2;
 
-/// The same if it looks once, or at spectra of few numbers: of all but the size, and of the size, which nothing keeps it from
+/// The same if it looks once, or at sizes of spectra of few numbers: of all but the size, and of the size, which nothing keeps it from
 /// giving in part to the content.
 const LOOKING_ONCE: [f64; 2] = [0.5, 0.8];
 
@@ -123,7 +123,7 @@ fn the_pose_moves_with_the_image_and_the_content_stays() {
                     (column(after, name) - due).mapv(|d| if name == "angle" { d - TAU * (d / TAU).round() } else { d });
                 let off = offs.mean().unwrap();
                 let share = match params.inference {
-                    Inference::Views(_) if params.size.0 > 1 => SHARE,
+                    Inference::Views(_) if params.size.0 > 1 || !scale => SHARE,
                     _ => LOOKING_ONCE[usize::from(name == "scale")],
                 };
                 let rest = REST.into_iter().find(|(n, _)| n == name).unwrap().1;

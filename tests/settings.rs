@@ -94,6 +94,9 @@ pub fn settings() -> Vec<Params> {
         prior: free,
         ..base.clone()
     });
+    let twofold = Prior { symmetry: 2, ..wide };
+    let grid = Inference::Views(ViewGrid { angles: 4, shifts: 3, scales: 1 });
+    all.push(Params { inference: grid, prior: twofold, condition: both.clone(), ..base.clone() });
     all.push(Params { inference: Inference::Views(ViewGrid::angles(8)), prior: free, condition: both, ..base });
     all
 }

@@ -19,6 +19,10 @@ pub fn attribute(args: &AttributeArgs) -> Result<()> {
     let direction = latents.direction(labels.view(), args.from, args.to)?;
     let of_class = || (0..latents.len()).filter(|i| labels[*i] == args.from);
     let rows: Vec<usize> = if args.rows.is_empty() { of_class().take(ROWS).collect() } else { args.rows.clone() };
+    for row in &rows {
+        let class = labels.get(*row).copied().unwrap_or(args.from);
+        ensure!(class == args.from, "--rows: row {row} is of class {class}, accepted are rows of class {}", args.from);
+    }
     let last = (args.steps - 1).max(1) as f32;
     // Beyond either class by a quarter of the way.
     let steps: Vec<f32> = (0..args.steps).map(|i| -0.25 + 1.5 * i as f32 / last).collect();

@@ -7,11 +7,11 @@ use parsimon_core::{Embedding, Normalise, Patches, Range, Scaling};
 use parsimon_ivae::{Condition, Examples, Ivae, Outside, ScalingConfig};
 
 use crate::args::{DecodeArgs, EncodeArgs, TranslateArgs};
-use crate::output::writable;
+use crate::output::writable_beside;
 use crate::train::samples;
 
 pub fn encode(args: &EncodeArgs) -> Result<()> {
-    writable(&args.out)?;
+    writable_beside(&args.out, &args.data)?;
     let encoded = Encoded::of(&args.run, &args.data)?;
     let mut latents = encoded.latents.clone();
     if let Some(most) = args.modes {
@@ -25,7 +25,7 @@ pub fn encode(args: &EncodeArgs) -> Result<()> {
 }
 
 pub fn translate(args: &TranslateArgs) -> Result<()> {
-    writable(&args.out)?;
+    writable_beside(&args.out, &args.data)?;
     let Encoded { model, latents, .. } = Encoded::of(&args.run, &args.data)?;
     let images = model.images(&latents)?;
     parsimon_io::write_npy(&args.out, squeezed(images.view()))?;
@@ -147,7 +147,7 @@ fn spelt(trained: &Scaling, channels: usize) -> String {
 pub fn decode(args: &DecodeArgs) -> Result<()> {
     let (model, _) = Ivae::load(&Cpu::default(), &args.run)?;
     let latents = parsimon_io::read_latents(&args.latents)?;
-    writable(&args.out)?;
+    writable_beside(&args.out, &args.latents)?;
     let images = model.images(&latents).with_context(|| format!("{}", args.latents.display()))?;
     parsimon_io::write_npy(&args.out, squeezed(images.view()))?;
     println!("{}: {}", args.out.display(), images_in_words(images.dim()));

@@ -103,9 +103,14 @@ fn mapped(analysis: &Analysis, name: &str) -> Result<(Array1<f32>, String, Colou
     let mut values = column(&analysis.latents, name)?;
     let wide = name == "angle" && angle_colours(&values) == ColourMap::Cyclic;
     let mut from = "";
-    if let Some((kinds, _)) = analysis.kinds.as_ref().filter(|_| !wide && !analysis.latents.content().contains(&name)) {
+    if !wide && !analysis.latents.content().contains(&name) {
+        let one = vec![0; values.len()];
+        let (kinds, of) = match &analysis.kinds {
+            Some((kinds, _)) => (kinds, " from the median of each kind"),
+            None => (&one, " from the median"),
+        };
         from_median(&mut values, kinds);
-        from = " from the median of each kind";
+        from = of;
     }
     let half_width = 0.5 * (analysis.cut.window - 1) as f64;
     let nanometres = lengths(&analysis.image);

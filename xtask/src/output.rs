@@ -115,6 +115,13 @@ pub fn writable(file: &Path) -> Result<()> {
         .with_context(|| format!("{}: cannot be written", file.display()))
 }
 
+/// As [`writable`], and none of what is read, which would be gone.
+pub fn writable_beside(file: &Path, read: &Path) -> Result<()> {
+    let same = || Some(file.canonicalize().ok()? == read.canonicalize().ok()?);
+    ensure!(same() != Some(true), "{}: is read from, accepted for --out is another file", file.display());
+    writable(file)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -40,7 +40,8 @@ pub fn params(
     let free = args.invariances().rotation && (angle.is_none_or(|a| a >= WIDE) || args.symmetry != 1);
     let asked = args.shift_views.is_some() || args.scale_views.is_some();
     let far = args.prior_shift.unwrap_or(base.shift) >= FAR;
-    let drifting = data.shape().0 == 1 && args.invariances().translation && far && args.centring.is_none();
+    let drifting =
+        data.shape().0 == 1 && args.invariances().translation && far && args.centring != Some(CentringArg::On);
     let usual = if args.convolutions.is_empty() && (free || drifting || asked) {
         InferenceArg::Views
     } else {
@@ -105,27 +106,32 @@ fn views(args: &TrainingArgs, spectra: bool) -> ViewGrid {
     let Invariances { rotation, translation, scale } = args.invariances();
     let angles = args.views.unwrap_or(if rotation { ANGLES } else { 1 });
     let places = if spectra { PLACES_OF_SPECTRA } else { PLACES };
-    let shifts = args.shift_views.unwrap_or(if translation && !rotation { places } else { 1 });
+    let sought = args.centring == Some(CentringArg::On);
+    let shifts = args.shift_views.unwrap_or(if translation && !rotation && !sought { places } else { 1 });
     let scales = args.scale_views.unwrap_or(if scale && !rotation && !translation { SIZES } else { 1 });
     ViewGrid { angles, shifts, scales }
 }
 
 /// Refuses options that would change nothing.
 fn effective(args: &TrainingArgs, inference: Inference) -> Result<()> {
-    let on = args.invariances();
+    let (on, convolved) = (args.invariances(), !args.convolutions.is_empty());
     let idle = [
         ("--prior-angle", args.prior_angle.is_some() && !on.rotation, "the invariance r"),
         ("--prior-shift", args.prior_shift.is_some() && !on.translation, "the invariance t"),
         ("--prior-shift-down", args.prior_shift_down.is_some() && !on.translation, "the invariance t"),
         (
             "--prior-shift-down",
-            args.prior_shift_down.is_some() && inference != Inference::Plain,
+            args.prior_shift_down.is_some() && inference != Inference::Plain && on.rotation,
             "--inference plain; views are turned",
         ),
         ("--prior-scale", args.prior_scale.is_some() && !on.scale, "the invariance s"),
         ("--pixels", args.pixels.is_some() && on.none(), "invariances; without them every pixel is decoded"),
-        ("--views", args.views.is_some() && inference == Inference::Plain, "--inference views"),
+        ("--inference views", convolved && inference != Inference::Plain, "a model without --convolutions"),
+        ("--views", args.views.is_some() && convolved, "a model without --convolutions"),
         ("--views", args.views.is_some() && !on.rotation, "the invariance r"),
+        ("--views", args.views.is_some() && inference == Inference::Plain, "--inference views"),
+        ("--shift-views", args.shift_views.is_some() && convolved, "a model without --convolutions"),
+        ("--scale-views", args.scale_views.is_some() && convolved, "a model without --convolutions"),
         ("--shift-views", args.shift_views.is_some() && inference == Inference::Plain, "--inference views"),
         ("--shift-views", args.shift_views.is_some() && !on.translation, "the invariance t"),
         ("--scale-views", args.scale_views.is_some() && inference == Inference::Plain, "--inference views"),

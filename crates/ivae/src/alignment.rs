@@ -25,7 +25,7 @@ const BLOCK: usize = 16;
 struct Compared {
     /// Correlation in the best turn, (patches, landmarks).
     alike: Array2<f32>,
-    /// That turn, in views, counted from the landmark, (patches, landmarks).
+    /// That turn, in steps from angle to angle, counted from the landmark, (patches, landmarks).
     turn: Array2<f32>,
 }
 
@@ -35,7 +35,7 @@ pub(crate) struct Alignment<'a> {
     log_prior: &'a [f32],
     /// Rings of the landmarks, (landmarks, samples).
     landmarks: Array2<f32>,
-    /// How far each landmark is turned, in views.
+    /// How far each landmark is turned, in steps.
     turns: Vec<f32>,
 }
 
@@ -67,7 +67,7 @@ impl<'a> Alignment<'a> {
         Ok(found)
     }
 
-    /// How far patches are turned, in views.
+    /// How far patches are turned, in steps.
     pub(crate) fn turns(&self, patches: &Data<'_>) -> parsimon_nets::Result<Vec<f32>> {
         let compared = self.compare(patches)?;
         let of = |i: usize| {

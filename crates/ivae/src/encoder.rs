@@ -24,7 +24,7 @@ type Pooled<D> = (Convolution<D>, Option<Pool>);
 pub(crate) enum Encoder<D: Compute> {
     /// Reads all latents off the patch.
     Plain(Box<PlainEncoder<D>>),
-    /// Looks at the patch from several angles.
+    /// Looks at the patch from several angles, places and distances.
     Views(Box<ViewEncoder<D>>),
 }
 
@@ -41,7 +41,7 @@ pub(crate) struct PlainEncoder<D: Compute> {
 }
 
 /// One network for every view of a patch. Each view has a chance to be the one in which the object lies straight, and
-/// a pose to go with it; the content is read off what the views have in common, so that it cannot tell how they are turned.
+/// a pose to go with it; the content is read off what the views have in common, so that it cannot tell how the object lies.
 ///
 /// References: Bepler et al. 2019, arXiv 1909.11663, for the latents; Nasiri & Bepler 2022, arXiv 2210.12918, for a
 /// posterior over turned views.
@@ -135,11 +135,17 @@ impl<D: Compute> ViewEncoder<D> {
         let rings = self.views.rings(batch.seen())?;
         let columns = rings.shape().1;
         let told = batch.told(rings)?;
-        let turns = Turns { told: told.shape().1 - columns, ..self.views.turns() };
-        let mut h = turned(&told, turns, first)?;
-        if let Some((last, below)) = above.split_last() {
-            [h] = heads(Input::Rows(h), below, [last])?;
-        }
+        let turns = Turns { still: told.shape().1 - columns, ..self.views.turns() };
+        let h = match self.layers.split_last() {
+            Some((last, below)) if turns.steps == 1 => heads(Input::Data(&told), below, [last]).map(|[h]| h)?,
+            _ => {
+                let h = turned(&told, turns, first)?;
+                match above.split_last() {
+                    Some((last, below)) => heads(Input::Rows(h), below, [last]).map(|[h]| h)?,
+                    None => h,
+                }
+            }
+        };
         let common = mean_and_max(h.retaped::<T>(), self.views.count())?;
         let [mean, log_sd] = &self.content;
         let [mean, log_sd] = heads(Input::Rows(common), &[], [mean, log_sd])?;

@@ -209,6 +209,11 @@ impl<'a> Examples<'a> {
 
     /// Some rows; `check` has found them to be of the model's kind.
     pub(crate) fn batch(&self, params: &Params, rows: &[usize]) -> NetResult<Batch<'a>> {
+        self.batch_seen(params, rows, params.centred)
+    }
+
+    /// The same, seen about the middle of the objects or not.
+    fn batch_seen(&self, params: &Params, rows: &[usize], centred: bool) -> NetResult<Batch<'a>> {
         let ((h, w, c), expected) = (self.patches.shape(), params.size);
         if (h, w, c) != expected || self.goals.is_some_and(|goals| goals.shape() != params.decoded()) {
             let what = "patches or goals of a batch".to_owned();
@@ -227,7 +232,7 @@ impl<'a> Examples<'a> {
         let conditions = conditions.map_err(|e| parsimon_nets::Error::Device(e.to_string()))?;
         let goal = self.goals.map(|goals| gather(goals, rows)).transpose()?;
         let data = gather(self.patches, rows)?;
-        let centred = if params.centred { Some(Centred::of(&data, params.size)?) } else { None };
+        let centred = if centred { Some(Centred::of(&data, params.size)?) } else { None };
         Ok(Batch { data, centred, goal, conditions, turns: None })
     }
 
@@ -257,9 +262,9 @@ impl<'a> Examples<'a> {
         let landmarks: Vec<usize> = landmarks.into_iter().map(|i| self.trained.start + i).collect();
         let log_prior = model.params().log_prior_of_turns();
         // Objects to be looked for in several places are compared about their middles.
-        let about_middles = Params { centred: true, ..model.params().clone() };
-        let params = if views.poses.len() > views.angles { &about_middles } else { model.params() };
-        let some = |rows: &[usize]| self.batch(params, rows);
+        let params = model.params();
+        let centred = params.centred || params.views().is_some_and(|grid| grid.shifts > 1);
+        let some = |rows: &[usize]| self.batch_seen(params, rows, centred);
         let views = &views.about_the_middle();
         let alignment = Alignment::new(views, &log_prior, some(&landmarks)?.seen())?;
         let rows: Vec<usize> = self.trained.clone().collect();

@@ -258,7 +258,8 @@ impl<D: Compute> Ivae<D> {
         let widths: Vec<f32> = self.params.places().into_iter().map(|p| p.1).collect();
         let rows: Vec<usize> = (0..data.patches.len()).collect();
         let (mut means, mut sds) = (Vec::new(), Vec::new());
-        for rows in rows.chunks(EVALUATION_ROWS) {
+        let views = self.params.log_prior_of_views().len().max(1);
+        for rows in rows.chunks((VIEWS_AT_ONCE / views).clamp(1, EVALUATION_ROWS)) {
             let batch = data.batch(&self.params, rows)?;
             match &self.encoder {
                 Encoder::Plain(encoder) => {
@@ -297,6 +298,9 @@ impl<D: Compute> Ivae<D> {
 
 /// Rows on the device at once when encoding or decoding, so that memory does not grow with the data.
 const EVALUATION_ROWS: usize = 500;
+
+/// Views at once, for the same.
+pub(crate) const VIEWS_AT_ONCE: usize = 8000;
 
 impl<D: Compute> Parameters<D> for Ivae<D> {
     fn visit(&self, prefix: &str, f: &mut dyn FnMut(String, &Matrix<D>)) {

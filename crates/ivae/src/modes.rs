@@ -10,15 +10,12 @@ use parsimon_nets::{Compute, Precision};
 use crate::embed::wrap;
 use crate::encoder::{Encoder, ViewEncoder};
 use crate::examples::Batch;
-use crate::model::NetResult;
+use crate::model::{NetResult, VIEWS_AT_ONCE};
 use crate::turning::log_softmax;
 use crate::{Error, Examples, Ivae, Result};
 
 /// Views less than so many steps apart show one direction.
 const APART: f32 = 1.75;
-
-/// Rows at once, each seen from every view.
-const ROWS: usize = 50;
 
 impl<D: Compute> Ivae<D> {
     /// The modes of the posterior of the angle, the likeliest first: columns `angle_1` (rad, on (−π, π]) and its probability
@@ -27,7 +24,7 @@ impl<D: Compute> Ivae<D> {
     /// Every view is decoded whole, with the means of its pose; its probability goes as its share of the evidence.
     ///
     /// # Errors
-    /// If the model takes no views, `most` is not 1 to 12, or the data are not what the model was made for.
+    /// If the model takes no views from several angles, `most` is not 1 to 12, or the data are not what the model was made for.
     pub fn modes<'a>(&self, data: impl Into<Examples<'a>>, most: usize) -> Result<Embedding> {
         let encoder = match &self.encoder {
             Encoder::Views(encoder) if encoder.views.angles > 1 => encoder,
@@ -43,7 +40,7 @@ impl<D: Compute> Ivae<D> {
         data.check(self.params())?;
         let rows: Vec<usize> = (0..data.patches.len()).collect();
         let mut found = Vec::with_capacity(rows.len());
-        for rows in rows.chunks(ROWS) {
+        for rows in rows.chunks((VIEWS_AT_ONCE / 10 / encoder.views.count()).max(1)) {
             found.extend(self.modes_of(encoder, &data.batch(self.params(), rows)?)?);
         }
         let mut embedding = Embedding::new(found.len());

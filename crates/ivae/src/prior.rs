@@ -7,8 +7,8 @@ use crate::Params;
 use crate::turning::log_softmax;
 use crate::views::View;
 
-/// Half-widths within which places are that a patch is seen from.
-pub(crate) const EDGE: f32 = 1.0;
+/// Within this ln sizes are that a patch is seen at.
+pub(crate) const SIZES: f32 = 2.0;
 
 /// Widths of a prior over which views go, either way.
 const REACH: f32 = 2.5;
@@ -77,13 +77,21 @@ impl Params {
         (plain && (width == f32::INFINITY || fold > 1)).then_some(Circle { width, fold })
     }
 
+    /// Parts of the priors of the shifts to the right and down: none of their middles lies beyond the edge of the patch.
+    pub(crate) fn shift_parts(&self) -> [Parts; 2] {
+        let (height, width, _) = self.size;
+        let ([right, down], count) = (self.prior.shifts(), self.views().unwrap_or_default().shifts);
+        let edge = |side: usize| (side - 1) as f32 / (height.max(width) - 1) as f32;
+        let along_rows = if height == 1 { 1 } else { count };
+        [parts(right, count, edge(width)), parts(down, along_rows, edge(height))]
+    }
+
     /// Places and sizes at which views are taken, the first of each angle.
     pub(crate) fn view_places(&self) -> Vec<View> {
         let grid = self.views().unwrap_or_default();
-        let [right, down] = self.prior.shifts().map(|width| parts(width, grid.shifts, EDGE).middles);
-        let down = if self.size.0 == 1 { vec![0.0] } else { down };
+        let [right, down] = self.shift_parts().map(|parts| parts.middles);
         let mut places = Vec::new();
-        for scale in parts(self.prior.scale, grid.scales, f32::INFINITY).middles {
+        for scale in parts(self.prior.scale, grid.scales, SIZES).middles {
             for &down in &down {
                 places.extend(right.iter().map(|&right| View { turn: 0.0, right, down, scale }));
             }
@@ -95,12 +103,7 @@ impl Params {
     /// the angle wrapped around the circle.
     pub(crate) fn log_prior_of_views(&self) -> Vec<f32> {
         let angles = self.log_prior_about(self.prior.angle);
-        let grid = self.views().unwrap_or_default();
-        // What lies within a view is not to be counted twice.
-        let between =
-            |width: f32, parts: Parts| (width * width - parts.half.min(width).powi(2)).sqrt().max(f32::MIN_POSITIVE);
-        let [right, down] = self.prior.shifts().map(|width| between(width, parts(width, grid.shifts, EDGE)));
-        let scale = between(self.prior.scale, parts(self.prior.scale, grid.scales, f32::INFINITY));
+        let ([right, down], scale) = (self.prior.shifts(), self.prior.scale);
         let deviation = |v: &View| (v.right / right).powi(2) + (v.down / down).powi(2) + (v.scale / scale).powi(2);
         let mut places: Vec<f32> = self.view_places().iter().map(|view| -0.5 * deviation(view)).collect();
         log_softmax(&mut places);
@@ -132,29 +135,34 @@ mod tests {
 
     #[test]
     fn views_of_places_and_sizes_make_up_the_prior() {
-        let grid = ViewGrid { angles: 1, shifts: 15, scales: 3 };
-        let prior = Prior { shift: 0.2, scale: 0.1, ..Prior::default() };
-        let base = Params { invariances: "t,s".parse().unwrap(), prior, ..Params::new((8, 8, 1)) };
-        let params = Params { inference: Inference::Views(grid), ..base.clone() };
-        params.check().unwrap();
-        let (places, log_p) = (params.view_places(), params.log_prior_of_views());
-        assert_eq!((places.len(), log_p.len()), (15 * 15 * 3, 15 * 15 * 3));
-        let mean = |of: &dyn Fn(&View) -> f32| places.iter().zip(&log_p).map(|(v, p)| of(v) * p.exp()).sum::<f32>();
-        assert!((mean(&|_| 1.0) - 1.0).abs() < 1e-4 && mean(&|v| v.right).abs() < 1e-4);
-        // Together with that within a view, whose width is half a step.
-        let within: Vec<f32> = params.places().iter().map(|p| p.1).collect();
-        assert!((within[0] - 0.5 / 15.0).abs() < 1e-5 && (within[2] - 0.25 / 3.0).abs() < 1e-5, "{within:?}");
-        for (of, within, width) in
-            [(&(|v: &View| v.down) as &dyn Fn(&View) -> f32, within[1], 0.2), (&|v: &View| v.scale, within[2], 0.1)]
-        {
-            let sd = (mean(&|v| of(v).powi(2)) + within * within).sqrt();
-            assert!((sd / width - 1.0).abs() < 0.15, "{sd} of {width}");
+        let with = |shifts, scales, prior| {
+            let inference = Inference::Views(ViewGrid { angles: 1, shifts, scales });
+            let params = Params { invariances: "t,s".parse().unwrap(), prior, inference, ..Params::new((8, 8, 1)) };
+            params.check().unwrap();
+            params
+        };
+        for (shift, scale) in [(0.01, 0.02), (0.2, 0.1), (0.3, 0.8)] {
+            let prior = Prior { shift, scale, ..Prior::default() };
+            for (parts, wider) in [(2, 1.65), (3, 1.3), (5, 1.1), (16, 1.02)] {
+                let params = with(parts, parts.min(4), prior);
+                let (places, log_p) = (params.view_places(), params.log_prior_of_views());
+                assert_eq!((places.len(), log_p.len()), (parts * parts * parts.min(4), places.len()));
+                let mean =
+                    |of: &dyn Fn(&View) -> f32| places.iter().zip(&log_p).map(|(v, p)| of(v) * p.exp()).sum::<f32>();
+                assert!((mean(&|_| 1.0) - 1.0).abs() < 1e-4 && mean(&|v| v.right).abs() < 1e-4);
+                // Together with that within a view.
+                let within = params.places()[1].1;
+                let sd = (mean(&|v| v.down.powi(2)) + within * within).sqrt() / shift;
+                assert!(sd > 0.96 && sd < wider, "{parts}: {sd}");
+            }
         }
-        // None lies beyond the edge, and spectra have one axis.
-        let far = Params { prior: Prior { shift: 3.0, ..prior }, size: (1, 40, 1), ..params };
-        assert_eq!(far.view_places().len(), 15 * 3);
-        assert!(far.view_places().iter().all(|v| v.right.abs() < 1.0 && v.down == 0.0));
-        assert_eq!(base.view_places(), [View::default()]);
+        let wide = Prior { shift: 3.0, scale: 9.0, ..Prior::default() };
+        let far = Params { size: (1, 40, 1), ..with(15, 3, wide) };
+        assert_eq!(far.view_places().len(), 15 * 3, "spectra have one axis");
+        assert!(far.view_places().iter().all(|v| v.right.abs() < 1.0 && v.down == 0.0 && v.scale.abs() < SIZES));
+        let oblong = Params { size: (9, 33, 1), ..with(4, 1, wide) };
+        assert!(oblong.view_places().iter().all(|v| v.right.abs() < 1.0 && v.down.abs() < 0.25));
+        assert_eq!(Params::new((8, 8, 1)).view_places(), [View::default()]);
     }
 
     #[test]

@@ -155,7 +155,10 @@ fn understood(version: &str) -> bool {
 pub fn load_config(folder: &Path) -> Result<Config> {
     let path = folder.join(CONFIG);
     let run = |reason: String| Error::Run { path: path.clone(), reason };
-    let text = std::fs::read_to_string(&path).map_err(|e| run(e.to_string()))?;
+    let text = std::fs::read_to_string(&path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => run("is missing: no training was finished here".to_owned()),
+        _ => run(e.to_string()),
+    })?;
     let first_line = |e: toml::de::Error| e.message().to_owned();
     let head: Head = toml::from_str(&text).map_err(|e| run(first_line(e)))?;
     if head.model != "ivae" {
@@ -164,7 +167,7 @@ pub fn load_config(folder: &Path) -> Result<Config> {
     if !understood(&head.version) {
         let own = env!("CARGO_PKG_VERSION");
         let [major, minor] = [env!("CARGO_PKG_VERSION_MAJOR"), env!("CARGO_PKG_VERSION_MINOR")];
-        let accepted = format!("{major}.{minor}.0 to {own}: others encode differently");
+        let accepted = format!("{major}.{minor}.0 to {own}: others may encode differently");
         return Err(run(format!("was written by parsimon {}, accepted are versions {accepted}", head.version)));
     }
     let config: Config = toml::from_str(&text).map_err(|e| run(first_line(e)))?;

@@ -215,14 +215,11 @@ impl<D: Compute> Ivae<D> {
         // The choice of a view is part of the divergence, and takes its share of what is free.
         let capacity = weight.capacity.map(|free| (free - mean(&choice)).max(0.0));
         let loss = negative_elbo(scored.total, divergence, Weight { capacity, ..weight }, rows)?;
-        // −Σ r ln q, q among the candidates; among all views if their turn is known, which tells against the others.
-        let (which, each, r) = if turns.is_some() {
-            let mut r = vec![0.0; rows * views];
-            which.iter().zip(&log_r).for_each(|(i, log_r)| r[*i] = log_r.exp() / rows as f32);
-            ((0..rows * views).collect(), views, r)
-        } else {
-            (which, each, log_r.iter().map(|r| r.exp() / rows as f32).collect())
-        };
+        // −Σ r ln q, q among the candidates and what is known not to be: what was not scored says nothing.
+        let known_not = |b: usize| (0..views).filter(move |k| !open(b, *k)).map(move |k| (b * views + k, 0.0));
+        let scored = |b: usize| (b * each..(b + 1) * each).map(|i| (which[i], log_r[i].exp() / rows as f32));
+        let (which, r): (Vec<usize>, Vec<f32>) = (0..rows).flat_map(|b| scored(b).chain(known_not(b))).unzip();
+        let each = each + views - left;
         let prior = which.iter().map(|i| log_prior[i % views]).collect();
         let prior = matrix(self.device(), prior, rows, each)?;
         let index = self.device().try_tensor_from_vec(which, (rows * each,)).map_err(failed)?;
@@ -379,6 +376,26 @@ mod tests {
                     );
                 }
             }
+        }
+    }
+
+    #[test]
+    fn poses_are_carried_alike_on_the_device_and_on_the_host() {
+        let cpu = Cpu::default();
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let model = Ivae::new(&cpu, &Params { latent: 1, ..Params::new((9, 9, 1)) }, &mut rng).unwrap();
+        let mut draw = || rng.gen_range(-1.0f32..1.0);
+        let views: Vec<View> =
+            (0..7).map(|_| View { turn: 3.0 * draw(), right: draw(), down: draw(), scale: draw() }).collect();
+        let placed: Vec<f32> = (0..7 * 5).map(|_| draw()).collect();
+        let found = model.carried(matrix(&cpu, placed.clone(), 7, 5).unwrap(), &views).unwrap();
+        for ((row, view), found) in placed.chunks(5).zip(&views).zip(values(&found).chunks(5)) {
+            let mut pose = [row[0], row[1], row[2], row[3]];
+            view.carry(&mut pose);
+            assert!(
+                pose.iter().zip(found).all(|(a, b)| (a - b).abs() < 1e-5) && found[4] == row[4],
+                "{pose:?} {found:?}"
+            );
         }
     }
 

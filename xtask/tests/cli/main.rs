@@ -336,12 +336,15 @@ fn options_out_of_range_are_refused_with_the_range() {
         (&["--invariances", "r", "--prior-scale", "0.3"], "--prior-scale needs"),
         (&["--invariances", "none", "--pixels", "0.5"], "--pixels needs"),
         (&["--inference", "plain", "--views", "8"], "--views needs"),
+        (&["--convolutions", "8", "--inference", "views"], "--inference views needs a model without"),
         (&["--invariances", "t", "--inference", "views", "--views", "8"], "--views needs the invariance r"),
         (&["--inference", "plain", "--shift-views", "3"], "--shift-views needs --inference views"),
         (&["--invariances", "r", "--shift-views", "3"], "--shift-views needs the invariance t"),
         (&["--invariances", "r,t", "--scale-views", "3"], "--scale-views needs the invariance s"),
         (&["--shift-views", "3", "--centring", "on"], "views from places is 3, accepted are 1"),
         (&["--shift-views", "9"], "views is 1296, accepted are 2 to 1024"),
+        (&["--shift-views", "3", "--convolutions", "8"], "--shift-views needs a model without --convolutions"),
+        (&["--invariances", "none", "--inference", "views"], "accepted are none without invariances"),
     ] {
         refused(&[&["train", "ivae", &data, "--out", &out][..], options].concat(), &[word]);
     }

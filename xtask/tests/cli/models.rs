@@ -17,6 +17,10 @@ fn a_conditional_model_is_told_classes_when_it_trains_encodes_and_decodes() {
     assert_eq!(std::fs::read(&latents).unwrap(), std::fs::read(Path::new(&out).join("latents.npz")).unwrap());
     let truth = parsimon_io::read_dataset(Path::new(&data)).unwrap();
     assert_eq!(read(&latents).class(), truth.labels.as_ref());
+    let before = std::fs::read(&data).unwrap();
+    refused(&["encode", &out, &data, "--out", &data], &["is read from", "another file"]);
+    refused(&["decode", &out, &latents, "--out", &latents], &["is read from", "another file"]);
+    assert_eq!(before, std::fs::read(&data).unwrap());
     run(&["decode", &out, &latents, "--out", &images]);
 
     let bare = bench.data("bare.npy", bars(80));
@@ -45,7 +49,12 @@ fn spectra_are_trained_on_encoded_and_decoded() {
     let decoded = parsimon_io::read_dataset(Path::new(&spectra)).unwrap().spectra.unwrap();
     assert_eq!(decoded.values().dim(), (120, 32));
     // Those that drift far are seen from several places unless told otherwise.
-    for (options, shifts) in [(&[][..], Some(16)), (&["--centring", "on"], None), (&["--inference", "plain"], None)] {
+    for (options, shifts) in [
+        (&[][..], Some(16)),
+        (&["--centring", "off"], Some(16)),
+        (&["--centring", "on"], None),
+        (&["--inference", "plain"], None),
+    ] {
         let (out, words) = (bench.path("far"), ["train", "ivae", &data, "--prior-shift", "0.3", "--epochs", "1"]);
         run(&[&words[..], &["--hidden", "8", "--out", &out], options].concat());
         let config = parsimon_ivae::load_config(Path::new(&out)).unwrap();
@@ -95,7 +104,13 @@ fn samples_are_moved_along_an_attribute_and_from_one_to_another() {
     let (data, out, to) = (bench.path("cards.npz"), bench.path("run"), bench.path("moved"));
     run(&["dataset", "cards1", "--size", "12", "--per-suit", "20", "--out", &data]);
     run(&["train", "vae", &data, "--epochs", "2", "--hidden", "16,16", "--out", &out]);
-    run(&["attribute", &out, &data, "--from", "0", "--to", "3", "--rows", "4,7", "--steps", "5", "--out", &to]);
+    let labels = parsimon_io::read_dataset(Path::new(&data)).unwrap().labels.unwrap();
+    let rows_of = |class: i64| -> Vec<usize> { (0..labels.len()).filter(|i| labels[*i] == class).collect() };
+    let rows = format!("{},{}", rows_of(0)[0], rows_of(0)[1]);
+    run(&["attribute", &out, &data, "--from", "0", "--to", "3", "--rows", &rows, "--steps", "5", "--out", &to]);
+    let of_other = format!("{}", rows_of(3)[0]);
+    let words = ["attribute", &out, &data, "--from", "0", "--to", "3", "--rows", &of_other, "--out", &to];
+    refused(&words, &["of class 3", "rows of class 0"]);
     run(&["interpolate", &out, &data, "--rows", "4,7,1", "--steps", "3", "--out", &to]);
     let at = |name: &str| Path::new(&to).join(name);
     let size = |name: &str| parsimon_io::read_dataset(&at(name)).unwrap().images.unwrap().len();

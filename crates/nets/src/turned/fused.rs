@@ -71,9 +71,9 @@ impl Plan {
         Self { turns, each: turns.each(columns), outputs, frequencies, basis, phases }
     }
 
-    /// Numbers of a row at a frequency: what is told does not turn, so it goes with the first.
+    /// Numbers of a row at a frequency: what is still does not turn, so it goes with the first.
     fn inputs(&self, Frequency { first, pair }: Frequency) -> usize {
-        if pair { 2 * self.each } else { self.each + if first == 0 { self.turns.told } else { 0 } }
+        if pair { 2 * self.each } else { self.each + if first == 0 { self.turns.still } else { 0 } }
     }
 
     /// Rows at a frequency for each of x.
@@ -92,13 +92,13 @@ impl Plan {
 
     /// Ŵ, frequency after frequency, which of a pair is [Ŵ_c; Ŵ_s].
     fn weights(&self, weight: &[f32]) -> Vec<Panels> {
-        let (rings, told) = weight.split_at(self.turns.steps * self.each * self.outputs);
+        let (rings, still) = weight.split_at(self.turns.steps * self.each * self.outputs);
         let found = self.analysed(rings);
         let part = |frequency: &Frequency| {
             let numbers = self.height(*frequency) * self.each * self.outputs;
             let own = &found[frequency.first * self.each * self.outputs..][..numbers];
             if frequency.first == 0 {
-                Panels::new(&[own, told].concat(), self.inputs(*frequency), self.outputs)
+                Panels::new(&[own, still].concat(), self.inputs(*frequency), self.outputs)
             } else {
                 Panels::new(own, self.inputs(*frequency), self.outputs)
             }
@@ -108,12 +108,12 @@ impl Plan {
 
     /// x̂ of some rows, frequency after frequency; of a pair each row gives [x̂_c, x̂_s] and [x̂_s, −x̂_c].
     fn data(&self, x: &[f32]) -> Vec<Buffer> {
-        let columns = self.turns.steps * self.each + self.turns.told;
+        let columns = self.turns.steps * self.each + self.turns.still;
         let rows = x.len() / columns;
         let room = |f: &Frequency| Buffer::stale(rows * self.height(*f) * self.inputs(*f));
         let mut found: Vec<Buffer> = self.frequencies.iter().map(room).collect();
         for (r, row) in x.chunks_exact(columns).enumerate() {
-            let (rings, told) = row.split_at(columns - self.turns.told);
+            let (rings, still) = row.split_at(columns - self.turns.still);
             let waves = self.analysed(rings);
             for (frequency, found) in self.frequencies.iter().zip(&mut found) {
                 let (inputs, from) = (self.inputs(*frequency), &waves[frequency.first * self.each..]);
@@ -127,7 +127,7 @@ impl Plan {
                 } else {
                     to[..self.each].copy_from_slice(&from[..self.each]);
                     if frequency.first == 0 {
-                        to[self.each..].copy_from_slice(told);
+                        to[self.each..].copy_from_slice(still);
                     }
                 }
             }
@@ -150,8 +150,8 @@ struct Block {
 
 impl Block {
     fn forward(plan: &Plan, x: &[f32], weights: &[Panels], bias: &[f32], activation: Activation, back: bool) -> Self {
-        let Turns { steps, views, told } = plan.turns;
-        let (rows, n) = (x.len() / (steps * plan.each + told), plan.outputs);
+        let Turns { steps, views, still } = plan.turns;
+        let (rows, n) = (x.len() / (steps * plan.each + still), plan.outputs);
         let data = plan.data(x);
         let mut waves = Buffer::stale(rows * steps * n);
         for ((frequency, data), weights) in plan.frequencies.iter().zip(&data).zip(weights) {
@@ -162,6 +162,8 @@ impl Block {
                 waves[frequency.first * n..][..height * n].copy_from_slice(found);
             }
         }
+        // Without a way back nobody asks for them.
+        let data = if back { data } else { Vec::new() };
         let mut outputs = Buffer::stale(rows * views * n);
         let mut slopes = Buffer::stale(if back && activation.keeps_slope() { outputs.len() } else { 0 });
         let kept = if slopes.is_empty() { 0 } else { views * n };
@@ -203,9 +205,9 @@ type Task<'a> = (Option<(usize, usize)>, &'a mut [f32]);
 fn gradients(plan: &Plan, blocks: &[Block]) -> (Buffer, Vec<f32>) {
     let n = plan.outputs;
     let (rings, steps) = (plan.turns.steps * plan.each * n, plan.turns.steps);
-    // Of Ŵ, laid out like W, with what is told in the first frequency in its place at the end.
+    // Of Ŵ, laid out like W, with what is still in the first frequency in its place at the end.
     let mut waves = vec![0.0; rings];
-    let mut told = vec![0.0; plan.turns.told * n];
+    let mut still = vec![0.0; plan.turns.still * n];
     let mut bias = vec![0.0; n];
     let mut work: Vec<Task<'_>> = vec![(None, &mut bias)];
     let mut rest = &mut waves[..];
@@ -215,8 +217,8 @@ fn gradients(plan: &Plan, blocks: &[Block]) -> (Buffer, Vec<f32>) {
         let tasks = own.chunks_mut(2 * ROWS * n).enumerate();
         work.extend(tasks.map(|(task, sums)| (Some((f, 2 * ROWS * task)), sums)));
     }
-    if !told.is_empty() {
-        work.push((Some((0, plan.each)), &mut told));
+    if !still.is_empty() {
+        work.push((Some((0, plan.each)), &mut still));
     }
     work.into_par_iter().for_each(|(of, sums)| {
         for block in blocks {
@@ -231,10 +233,10 @@ fn gradients(plan: &Plan, blocks: &[Block]) -> (Buffer, Vec<f32>) {
     });
     // The basis is orthonormal, so its transpose leads back.
     let back: Vec<f32> = (0..steps * steps).map(|i| plan.basis[i % steps * steps + i / steps]).collect();
-    let mut weight = Buffer::stale(rings + told.len());
+    let mut weight = Buffer::stale(rings + still.len());
     let (to, end) = weight.split_at_mut(rings);
     product(&back, &Panels::new(&waves, steps, rings / steps), Start::Zero, (to, &mut []), PLAIN);
-    end.copy_from_slice(&told);
+    end.copy_from_slice(&still);
     (weight, bias)
 }
 

@@ -21,7 +21,7 @@ impl Case {
     fn new(seed: u64, rows: usize, turns: Turns, each: usize, outputs: usize, activation: Activation) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut draw = |n: usize| -> Vec<f32> { (0..n).map(|_| rng.gen_range(-1.0..1.0)).collect() };
-        let inputs = turns.steps * each + turns.told;
+        let inputs = turns.steps * each + turns.still;
         let cpu = Cpu::default();
         let mut drawn = |rows: usize, columns: usize| matrix(&cpu, draw(rows * columns), rows, columns).unwrap();
         let layer = Dense { weight: drawn(inputs, outputs), bias: drawn(1, outputs), activation };
@@ -47,10 +47,10 @@ proptest! {
         seed in any::<u64>(),
         rows in 1usize..30,
         (steps, views) in (1usize..18).prop_flat_map(|steps| (Just(steps), 1..=steps)),
-        (each, told, outputs) in (1usize..9, 0usize..4, 1usize..40),
+        (each, still, outputs) in (1usize..9, 0usize..4, 1usize..40),
         f in 0..Activation::ALL.len(),
     ) {
-        let case = Case::new(seed, rows, Turns { steps, views, told }, each, outputs, Activation::ALL[f]);
+        let case = Case::new(seed, rows, Turns { steps, views, still }, each, outputs, Activation::ALL[f]);
         let fast = case.all(turned(&case.x, case.turns, &case.layer).unwrap());
         let slow = case.all(composed(&case.x, case.turns, &case.layer).unwrap());
         for (fast, slow) in fast.iter().zip(&slow) {
@@ -66,7 +66,7 @@ proptest! {
 
 #[test]
 fn outputs_are_those_of_the_definition() {
-    let (turns, each) = (Turns { steps: 6, views: 4, told: 2 }, 3);
+    let (turns, each) = (Turns { steps: 6, views: 4, still: 2 }, 3);
     let Case { x, layer, .. } = Case::new(1, 3, turns, each, 5, Activation::Tanh);
     let y: Rows<Cpu, NoneTape> = turned(&x, turns, &layer).unwrap();
     let (y, w, b) = (values(&y), values(&layer.weight), values(&layer.bias));
@@ -81,7 +81,7 @@ fn outputs_are_those_of_the_definition() {
 
 #[test]
 fn bits_do_not_depend_on_threads() {
-    let case = Case::new(2, 40, Turns { steps: 16, views: 16, told: 1 }, 7, 24, Activation::Gelu);
+    let case = Case::new(2, 40, Turns { steps: 16, views: 16, still: 1 }, 7, 24, Activation::Gelu);
     let with = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| case.all(turned(&case.x, case.turns, &case.layer).unwrap()))
@@ -91,17 +91,20 @@ fn bits_do_not_depend_on_threads() {
 
 #[test]
 fn what_does_not_fit_is_refused() {
-    let turns = Turns { steps: 4, views: 4, told: 1 };
+    let turns = Turns { steps: 4, views: 4, still: 1 };
     let Case { x, layer, .. } = Case::new(1, 2, turns, 3, 5, Activation::Tanh);
     let refused = |x: &Data<'_>, turns: Turns, word: &str| {
         let error = turned::<_, NoneTape>(x, turns, &layer).unwrap_err().to_string();
         assert!(error.contains(word), "{error}");
+        assert!(x.shape() != (2, 13) || turns.views_of(x).unwrap_err().to_string().contains(word));
     };
     for (wrong, word) in [
         (Turns { views: 5, ..turns }, "5 of 4"),
         (Turns { views: 0, ..turns }, "0 of 4"),
+        (Turns { steps: 0, views: 0, ..turns }, "0 of 0"),
+        (Turns { still: usize::MAX, ..turns }, "rings"),
         (Turns { steps: 5, ..turns }, "rings"),
-        (Turns { told: 12, ..turns }, "rings"),
+        (Turns { still: 12, ..turns }, "rings"),
     ] {
         refused(&x, wrong, word);
     }
