@@ -12,6 +12,9 @@ use parsimon_ivae::{Config, load_config};
 use parsimon_metrics::{
     AngleScore, adjusted_rand_index, boundary_length, circular_correlation, held_out_accuracy, held_out_regression,
 };
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::StandardNormal;
 
 /// Neighbours that vote or are averaged.
 const NEIGHBOURS: usize = 15;
@@ -36,8 +39,21 @@ impl Scores {
     }
 }
 
+/// Content drawn from its posterior, if it has one. Means of a latent that says nothing differ by next to nothing, but without
+/// noise, so that neighbours read a class off them which no draw tells.
+fn drawn(latents: &Embedding) -> Result<Option<Array2<f32>>> {
+    let names = latents.content();
+    let mut drawn = latents.matrix(&names)?;
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    for (name, mut values) in names.iter().zip(drawn.columns_mut()) {
+        let Some(sd) = &latents.column(name)?.sd else { return Ok(None) };
+        values.iter_mut().zip(sd).for_each(|(v, sd)| *v += sd * rng.sample::<f32, _>(StandardNormal));
+    }
+    Ok(Some(drawn))
+}
+
 /// −ELBO and seconds of the training; from the content, the class by neighbours and by a mixture of as many Gaussians as
-/// classes, and the known numbers within each class by neighbours; the angles and, of what does not turn, the shifts. What
+/// classes, from draws of it the class by neighbours, and the known numbers within each class by neighbours; the angles and, of what does not turn, the shifts. What
 /// cannot be scored, such as a class without held-out rows, is left out.
 pub fn scores(latents: &Embedding, known: &Dataset, run: &Path, symmetry: impl Fn(i64) -> u32) -> Result<Scores> {
     let Config { training, params, .. } = load_config(run)?;
@@ -62,6 +78,12 @@ pub fn scores(latents: &Embedding, known: &Dataset, run: &Path, symmetry: impl F
     if classes.len() > 1 {
         let (a, b) = ((fitted.view(), of_train.view()), (held.view(), of_test.view()));
         found.extend(held_out_accuracy(a, b, NEIGHBOURS).ok().map(|v| ("class by neighbours".to_owned(), v)));
+        if let Some(drawn) = drawn(latents)? {
+            let (fitted, held) = (drawn.select(Axis(0), &train), drawn.select(Axis(0), &test));
+            let (a, b) = ((fitted.view(), of_train.view()), (held.view(), of_test.view()));
+            let told = held_out_accuracy(a, b, NEIGHBOURS).ok();
+            found.extend(told.map(|v| ("class by neighbours of draws".to_owned(), v)));
+        }
         let mixture = || -> Option<f64> {
             let model = GaussianMixture::new(classes.len()).fit(fitted.mapv(f64::from).view()).ok()?;
             let parts = model.classes(held.mapv(f64::from).view()).ok()?;
@@ -259,6 +281,10 @@ fn correlation(a: ArrayView1<'_, f64>, b: ArrayView1<'_, f64>) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
+    use ndarray::s;
+
     use super::*;
 
     #[test]
@@ -273,6 +299,20 @@ mod tests {
         assert!(score(&leaning, "least angle r") < 0.9 && score(&leaning, "least angle r at like shear") > 0.98);
         let nothing = of(&Array1::zeros(n));
         assert!(score(&nothing, "least angle r at like shear") < 0.9, "{nothing:?}");
+    }
+
+    #[test]
+    fn draws_of_an_idle_latent_tell_nothing_and_those_of_a_told_one_all() {
+        let labels: Array1<i64> = (0..400).map(|i| i % 2).collect();
+        let of = |apart: f32, sd: f32| {
+            let mut latents = Embedding::new(400);
+            latents.push("z1", labels.mapv(|l| apart * l as f32), Some(Array1::from_elem(400, sd))).unwrap();
+            let points = drawn(&latents).unwrap().unwrap();
+            let half = |rows: Range<usize>| (points.slice(s![rows.clone(), ..]), labels.slice(s![rows]));
+            held_out_accuracy(half(0..200), half(200..400), NEIGHBOURS).unwrap()
+        };
+        assert!((of(0.01, 1.0) - 0.5).abs() < 0.12, "{}", of(0.01, 1.0));
+        assert!(of(2.0, 0.1) > 0.99);
     }
 
     #[test]

@@ -153,7 +153,15 @@ fn an_experiment_scores_every_model_and_trains_nothing_twice() {
     let at = |name: &str| std::fs::read_to_string(Path::new(&out).join(name)).unwrap();
     let table = at("table.csv");
     let header = table.lines().next().unwrap();
-    for name in ["data,model,seed,", "−ELBO", "class by neighbours", "ARI of a mixture", "R² of shear", "angle r"] {
+    for name in [
+        "data,model,seed,",
+        "−ELBO",
+        "class by neighbours",
+        "class by neighbours of draws",
+        "ARI of a mixture",
+        "R² of shear",
+        "angle r",
+    ] {
         assert!(header.contains(name), "{header}");
     }
     assert_eq!(table.lines().count(), 5);
