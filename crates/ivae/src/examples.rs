@@ -292,3 +292,34 @@ fn gather<'a>(data: &'a Patches, rows: &[usize]) -> NetResult<Data<'a>> {
     }
     Data::new(values, h * w * c)
 }
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array4;
+    use parsimon_core::{Pair, Scaling};
+
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_tells_data_with_other_labels_factors_or_neighbours_apart() {
+        let patches = Patches::new(Array4::zeros((3, 2, 2, 1)), Scaling::unit(1)).unwrap();
+        let row = |side: f64, kinds: Vec<i64>| {
+            let pairs = [(0, 1), (1, 2)].map(|(a, b)| Pair { a, b, side: if b == 2 { side } else { 1.0 } });
+            Examples::from(&patches).beside(&NeighbourGraph::new(kinds, pairs.to_vec()).unwrap()).fingerprint()
+        };
+        let labels = |label: i64| Array1::from_vec(vec![label, 0, 1]);
+        let [zero, one] = [labels(0), labels(1)];
+        let of = |labels: &Array1<i64>| Examples::conditioned(&patches, Some(labels.view()), None).fingerprint();
+        let all = [
+            Examples::from(&patches).fingerprint(),
+            of(&zero),
+            of(&one),
+            row(1.0, vec![0; 3]),
+            row(3.0, vec![0; 3]),
+            row(1.0, vec![0, 1, 0]),
+        ];
+        let different: std::collections::BTreeSet<&String> = all.iter().collect();
+        assert_eq!(different.len(), all.len(), "{all:?}");
+        assert_eq!(row(1.0, vec![0; 3]), all[3]);
+    }
+}

@@ -81,8 +81,8 @@ impl<D: Compute> Ivae<D> {
         self
     }
 
-    /// The same, decoding about this mean image (H, W, C) before it has learned anything else, or its mean over the pixels if the decoder
-    /// knows no single ones: it need not be driven there by way of all weights, which can leave it dull for long.
+    /// The same, decoding about this mean image (H, W, C) before it has learned anything else, or its mean over the pixels if
+    /// the decoder knows no single ones: it need not be driven there by way of all weights, which can leave it dull for long.
     pub(crate) fn beginning_at(mut self, mean: &Array3<f32>) -> NetResult<Self> {
         let likelihood = self.params.noise.likelihood();
         let output = |mean: &f32| likelihood.output(mean.clamp(LEAST_MEAN, 1.0 - LEAST_MEAN));
@@ -258,7 +258,10 @@ impl<D: Compute> Ivae<D> {
         let widths: Vec<f32> = self.params.places().into_iter().map(|p| p.1).collect();
         let rows: Vec<usize> = (0..data.patches.len()).collect();
         let (mut means, mut sds) = (Vec::new(), Vec::new());
-        let views = self.params.log_prior_of_views().len().max(1);
+        let views = match &self.encoder {
+            Encoder::Plain(_) => 1,
+            Encoder::Views(encoder) => encoder.views.count(),
+        };
         for rows in rows.chunks((VIEWS_AT_ONCE / views).clamp(1, EVALUATION_ROWS)) {
             let batch = data.batch(&self.params, rows)?;
             match &self.encoder {

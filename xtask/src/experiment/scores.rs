@@ -53,8 +53,8 @@ fn drawn(latents: &Embedding) -> Result<Option<Array2<f32>>> {
 }
 
 /// −ELBO and seconds of the training; from the content, the class by neighbours and by a mixture of as many Gaussians as
-/// classes, from draws of it the class by neighbours, and the known numbers within each class by neighbours; the angles and, of what does not turn, the shifts. What
-/// cannot be scored, such as a class without held-out rows, is left out.
+/// classes, from draws of it the class by neighbours, and the known numbers within each class by neighbours; the angles and, of
+/// what does not turn, the shifts. What cannot be scored, such as a class without held-out rows, is left out.
 pub fn scores(latents: &Embedding, known: &Dataset, run: &Path, symmetry: impl Fn(i64) -> u32) -> Result<Scores> {
     let Config { training, params, .. } = load_config(run)?;
     // Without a divergence it is no bound of the evidence, and not to be compared with one.
@@ -76,13 +76,11 @@ pub fn scores(latents: &Embedding, known: &Dataset, run: &Path, symmetry: impl F
     classes.sort_unstable();
     classes.dedup();
     if classes.len() > 1 {
-        let (a, b) = ((fitted.view(), of_train.view()), (held.view(), of_test.view()));
-        found.extend(held_out_accuracy(a, b, NEIGHBOURS).ok().map(|v| ("class by neighbours".to_owned(), v)));
-        if let Some(drawn) = drawn(latents)? {
-            let (fitted, held) = (drawn.select(Axis(0), &train), drawn.select(Axis(0), &test));
-            let (a, b) = ((fitted.view(), of_train.view()), (held.view(), of_test.view()));
-            let told = held_out_accuracy(a, b, NEIGHBOURS).ok();
-            found.extend(told.map(|v| ("class by neighbours of draws".to_owned(), v)));
+        for (points, name) in [(Some(content.clone()), ""), (drawn(latents)?, " of draws")] {
+            let Some(points) = points else { continue };
+            let (a, b) = (points.select(Axis(0), &train), points.select(Axis(0), &test));
+            let told = held_out_accuracy((a.view(), of_train.view()), (b.view(), of_test.view()), NEIGHBOURS).ok();
+            found.extend(told.map(|v| (format!("class by neighbours{name}"), v)));
         }
         let mixture = || -> Option<f64> {
             let model = GaussianMixture::new(classes.len()).fit(fitted.mapv(f64::from).view()).ok()?;
