@@ -84,7 +84,7 @@ fn noise_goes_further_than_by_smoothing_medians_and_components() {
         let gaussian = [0.5, 0.7, 0.9, 1.1, 1.4, 1.8].map(|sigma| of(smoothed(images.images(), sigma)));
         let rows: Vec<usize> = (0..TRAINED).collect();
         let components = [3, 6, 10, 16, 24, 40].map(|components| {
-            let pca = Pca { components }.fit(&images.select(&rows).unwrap()).unwrap();
+            let pca = Pca::params(components).fit_patches(&images.select(&rows).unwrap()).unwrap();
             of(pca.generate(&pca.embed(&images).unwrap()).unwrap())
         });
         let best = |errors: &[f32]| errors.iter().copied().fold(f32::INFINITY, f32::min);

@@ -57,7 +57,7 @@ fn a_vae_and_a_pca_are_one_thing_to_a_runner() {
     let params = Params { hidden: vec![48, 48], ..Params::new((1, 1, 1)) };
     let options = Options { epochs: 40, batch: 24, learning_rate: 3e-3, ..Options::default() };
     let methods: [(&str, Box<dyn Represent>); 2] =
-        [("ivae", Box::new(IvaeEstimator { params, options })), ("pca", Box::new(Pca { components: 4 }))];
+        [("ivae", Box::new(IvaeEstimator { params, options })), ("pca", Box::new(Pca::params(4)))];
     for (name, method) in methods {
         let embedding = method.fit(&images).unwrap().embed(&images).unwrap();
         assert_eq!(embedding.len(), images.len());
@@ -67,7 +67,7 @@ fn a_vae_and_a_pca_are_one_thing_to_a_runner() {
         let right = classes.iter().zip(&labels).filter(|(a, b)| a == b).count();
         assert!(right as f64 > 0.8 * labels.len() as f64, "{name}: {right} of {}", labels.len());
     }
-    let pca = Pca { components: 20 }.fit(&images).unwrap();
+    let pca = Pca::params(20).fit_patches(&images).unwrap();
     let scores = parsimon_core::Embed::embed(&pca, &images).unwrap();
     assert_eq!(pca.generate(&scores).unwrap().dim(), images.images().dim());
 }

@@ -3,7 +3,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use ndarray::Array1;
-use parsimon_baselines::{Pca, PcaModel};
+use parsimon_baselines::{OnPatches, Pca, PcaModel};
 use parsimon_core::{Axis, Embed, Embedding, Image, Normalise, Scene, Site, Sites};
 use parsimon_datasets::{PerovskiteParams, perovskite};
 use parsimon_detect::{Detection, Method, Polarity, detect, flattened, neighbour_graph};
@@ -26,7 +26,7 @@ pub struct Analysis {
     pub cut: Cut,
     pub sites: Sites,
     pub latents: Embedding,
-    pub pca: PcaModel,
+    pub pca: OnPatches<PcaModel>,
     pub components: Embedding,
     pub trained: Trained,
     /// Kind of each site with a patch, if detection told kinds apart, and their names.
@@ -78,7 +78,7 @@ pub fn run(args: &AnalyzeArgs) -> Result<()> {
     let data = &cut.patches;
     let components = COMPONENTS.min(data.len() - 1).min(cut.window * cut.window).max(1);
     // Patches that vary along fewer directions than asked for have fewer components.
-    let fitted = (1..=components).rev().find_map(|components| Pca { components }.fit(data).ok());
+    let fitted = (1..=components).rev().find_map(|components| Pca::params(components).fit_patches(data).ok());
     let pca = fitted.with_context(|| format!("{title}: all patches are alike"))?;
     let scores_of_pca = pca.embed(data).map_err(|e| anyhow::anyhow!(e))?;
 

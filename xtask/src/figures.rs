@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use dfdx::tensor::Cpu;
 use ndarray::Array1;
 use parsimon_core::Embedding;
@@ -224,8 +224,8 @@ fn learning_curve(analysis: &Analysis) -> Result<Figure> {
 }
 
 fn pca(analysis: &Analysis) -> Result<Vec<Figure>> {
-    let components = analysis.pca.components().mapv(|v| v as f32);
-    let ratio = analysis.pca.explained_variance_ratio().to_vec();
+    let components = analysis.pca.patterns().context("principal components are images")?;
+    let ratio = analysis.pca.model.explained_variance_ratio().to_vec();
     let figure = figures::components(components.view(), &ratio, "Principal components")?;
     let caption = figure.caption.clone();
     let mut drawn = vec![figure.named("pca_components", &caption)];

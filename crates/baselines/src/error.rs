@@ -7,27 +7,31 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A number of components that the data cannot support.
-    #[error(
-        "{components} components asked for, accepted are 1 to {largest} for {patches} patches of {values} values each"
-    )]
-    Components {
-        /// What was asked for.
-        components: usize,
-        /// The most there can be.
-        largest: usize,
-        /// Number of patches.
-        patches: usize,
-        /// Values in each: height × width × channels.
-        values: usize,
+    /// A parameter outside its range.
+    #[error("{what} is {value}, accepted are {accepted}")]
+    Parameter {
+        /// The parameter.
+        what: &'static str,
+        /// What it was.
+        value: String,
+        /// What it may be, for these data.
+        accepted: String,
     },
     /// Data that vary along fewer directions than components are asked for.
-    #[error("{components} components asked for, but the patches vary along {rank} directions only")]
+    #[error("{components} components asked for, but the data vary along {rank} directions only")]
     Rank {
         /// What was asked for.
         components: usize,
         /// Directions along which the data vary.
         rank: usize,
+    },
+    /// More clusters than different rows.
+    #[error("{clusters} clusters asked for, but only {distinct} of the rows differ")]
+    Distinct {
+        /// What was asked for.
+        clusters: usize,
+        /// Different rows.
+        distinct: usize,
     },
     /// Patches unlike those of the fit.
     #[error("patches are {found:?} (height, width, channels), the model was fitted on {expected:?}")]
@@ -37,31 +41,56 @@ pub enum Error {
         /// What it must be.
         expected: (usize, usize, usize),
     },
-    /// Points that cannot make a mixture.
-    #[error(
-        "{components} components asked for, of {points} points in {columns} columns; accepted are 1 to one below the number of points, in one column and more"
-    )]
-    Points {
-        /// What was asked for.
-        components: usize,
-        /// Number of points.
-        points: usize,
+    /// Rows unlike those of the fit.
+    #[error("rows of {found} numbers, the model was fitted on rows of {expected}")]
+    Width {
+        /// What was found.
+        found: usize,
+        /// What it must be.
+        expected: usize,
+    },
+    /// No data.
+    #[error("no data: {rows} rows of {columns} numbers")]
+    Empty {
+        /// Number of rows.
+        rows: usize,
         /// Numbers of each.
         columns: usize,
     },
-    /// A number of starts that ends in no mixture.
-    #[error("no mixture after {0} starts; accepted are 1 to 10000 starts, and points that are not all alike")]
-    Starts(usize),
     /// A NaN or an infinity.
-    #[error("row {row} of the points holds a value that is NaN or infinite")]
+    #[error("row {row} holds a value that is NaN or infinite")]
     NotFinite {
         /// The first such row.
         row: usize,
     },
+    /// A negative number, where amounts are asked for.
+    #[error("row {row} holds {value}, accepted are numbers not below 0")]
+    Negative {
+        /// The first such row.
+        row: usize,
+        /// The number.
+        value: f64,
+    },
+    /// A model that cannot make data of its columns.
+    #[error("this model leads from data to columns, not back")]
+    OneWay,
     /// The linear algebra failed.
-    #[error("the eigenvalue problem could not be solved: {0}")]
+    #[error("the linear algebra failed: {0}")]
     Solver(String),
     /// A column is missing, or the like.
     #[error(transparent)]
     Core(#[from] parsimon_core::Error),
+}
+
+impl Error {
+    pub(crate) fn parameter(what: &'static str, value: impl ToString, accepted: impl Into<String>) -> Self {
+        Self::Parameter { what, value: value.to_string(), accepted: accepted.into() }
+    }
+}
+
+/// What linfa's traits ask of an error.
+impl From<linfa::Error> for Error {
+    fn from(error: linfa::Error) -> Self {
+        Self::Solver(error.to_string())
+    }
 }

@@ -1,10 +1,20 @@
 #![doc = include_str!("../README.md")]
 
+mod cholesky;
 mod error;
+mod kernels;
+mod kmeans;
 mod mixture;
+mod neighbours;
+mod params;
 mod pca;
+mod products;
+mod rows;
 mod solve;
 
 pub use error::{Error, Result};
-pub use mixture::{GaussianMixture, GaussianMixtureModel};
+pub use kmeans::{KMeans, KMeansModel};
+pub use mixture::{Covariance, GaussianMixture, GaussianMixtureModel};
+pub use params::{Check, Method, Params};
 pub use pca::{Pca, PcaModel};
+pub use rows::{OnPatches, RowEmbedding, RowModel};

@@ -1,42 +1,120 @@
 use std::f64::consts::TAU;
 
-use linfa_linalg::cholesky::Cholesky;
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 use rand::SeedableRng;
 use rand::seq::index::sample;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
+use crate::cholesky::{cholesky, solve_lower};
+use crate::kmeans::KMeans;
+use crate::neighbours::squared_distances;
+use crate::params::{Check, Method, Params, predicts_with_linfa, speaks_linfa};
+use crate::products::{BLOCK, product_of_columns};
+use crate::rows::{RowEmbedding, RowModel, fitting};
 use crate::{Error, Result};
 
-/// A mixture of Gaussians with full covariances, fitted by expectation and maximisation:
+/// Which form the covariances of a mixture have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Covariance {
+    /// Each component its own: ellipsoids of any form; D(D+1)/2 numbers each.
+    Full,
+    /// One for all components.
+    Tied,
+    /// Ellipsoids along the axes: D numbers each.
+    Diagonal,
+    /// Balls, in units of the columns' standard deviations: a number each.
+    Spherical,
+}
+
+/// A mixture of Gaussians, fitted by expectation and maximisation:
 ///
 /// ```text
 /// p(x) = Σ πₖ N(x; mₖ, Σₖ)
 /// ```
 ///
-/// Each start gives every point to the nearest of as many random points as components; a few rounds tell which start is the
-/// likeliest, and that one is brought to its end. Long, thin clusters need many starts.
+/// Columns are brought to unit variance, to which `regular` is added, so that a component of few rows stays one, and constant columns
+/// do no harm. One start takes the clusters of k-means, each other one gives every row to the nearest of as many random rows as components; a few
+/// rounds tell which start is the likeliest, and that one is brought to its end. Long, thin clusters need many starts. A mixture
+/// that is not at its end after all rounds is the best one found, and says so ([`GaussianMixtureModel::converged`]).
 ///
 /// Reference: Dempster, Laird & Rubin 1977, J. R. Stat. Soc. B 39, 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GaussianMixture {
-    /// Number of components K; 1 and more.
-    pub components: usize,
-    /// Starts; 1 to 10,000, default 50.
-    pub starts: usize,
-    /// Seed of the starts; default 0.
-    pub seed: u64,
+    components: usize,
+    covariance: Covariance,
+    starts: usize,
+    rounds: usize,
+    regular: f64,
+    seed: u64,
 }
 
-/// Rounds of each start before the choice, and of the chosen one at most.
-const ROUNDS: (usize, usize) = (30, 500);
+/// Rounds of each start before the choice.
+const TRIAL: usize = 20;
 
-/// Gain of ln p of a point in a round below which it is at its end.
+/// Gain of ln p of a row in a round below which a mixture is at its end.
 const TOLERANCE: f64 = 1e-6;
 
-/// Added to the variances of columns of unit variance, so that a component of few points stays one.
-const REGULAR: f64 = 1e-6;
+/// Rows that a component cannot have fewer of.
+const LEAST: f64 = 1e-3;
+
+impl GaussianMixture {
+    /// A mixture of so many components, 1 to one below the number of rows; of full covariances, from 5 starts.
+    pub fn params(components: usize) -> Params<Self> {
+        let (covariance, starts, rounds, regular, seed) = (Covariance::Full, 5, 200, 1e-6, 0);
+        Params(Self { components, covariance, starts, rounds, regular, seed })
+    }
+}
+
+impl Params<GaussianMixture> {
+    /// The form of the covariances; default full.
+    pub fn covariance(mut self, covariance: Covariance) -> Self {
+        self.0.covariance = covariance;
+        self
+    }
+
+    /// Starts, 1 to 10,000; default 5.
+    pub fn starts(mut self, starts: usize) -> Self {
+        self.0.starts = starts;
+        self
+    }
+
+    /// Rounds of the chosen start at most, 1 to 1,000,000; default 200.
+    pub fn rounds(mut self, rounds: usize) -> Self {
+        self.0.rounds = rounds;
+        self
+    }
+
+    /// What is added to the variances of columns of unit variance, above 0 to 1; default 1e−6.
+    pub fn regular(mut self, regular: f64) -> Self {
+        self.0.regular = regular;
+        self
+    }
+
+    /// Seed of the starts; default 0.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.0.seed = seed;
+        self
+    }
+}
+
+impl Check for GaussianMixture {
+    fn check(&self) -> Result<()> {
+        if self.components == 0 {
+            return Err(Error::parameter("number of components", 0, "1 and more"));
+        }
+        if !(1..=10_000).contains(&self.starts) {
+            return Err(Error::parameter("number of starts", self.starts, "1 to 10000"));
+        }
+        if !(1..=1_000_000).contains(&self.rounds) {
+            return Err(Error::parameter("number of rounds", self.rounds, "1 to 1000000"));
+        }
+        if !(self.regular > 0.0 && self.regular <= 1.0) {
+            return Err(Error::parameter("regularisation of a mixture", self.regular, "above 0 to 1"));
+        }
+        Ok(())
+    }
+}
 
 /// A fitted mixture.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,102 +123,187 @@ pub struct GaussianMixtureModel {
     pub weights: Array1<f64>,
     /// mₖ, (K, D).
     pub means: Array2<f64>,
-    /// Σₖ, K of (D, D).
-    pub covariances: Vec<Array2<f64>>,
-    /// Mean of ln p over the points of the fit.
+    /// Mean of ln p over the rows of the fit.
     pub log_likelihood: f64,
-    /// Lower triangles L of Σₖ = L·Lᵀ.
+    /// Whether the last round gained next to nothing.
+    pub converged: bool,
+    /// Akaike's criterion, 2·(free numbers) − 2 ln p; the lower, the better.
+    pub aic: f64,
+    /// The Bayesian criterion, (free numbers)·ln N − 2 ln p.
+    pub bic: f64,
+    covariance: Covariance,
+    /// Lower triangles L of Σₖ = L·Lᵀ; one if they are tied.
     factors: Vec<Array2<f64>>,
 }
 
-impl GaussianMixture {
-    /// A mixture of so many components, from 50 starts.
-    pub fn new(components: usize) -> Self {
-        Self { components, starts: 50, seed: 0 }
-    }
+impl Method for GaussianMixture {
+    type Model = GaussianMixtureModel;
 
-    /// Fits the mixture to points, whose columns may have any scale.
-    ///
-    /// # Shapes
-    /// (N, D).
-    ///
-    /// # Errors
-    /// If there are fewer than K + 1 points or no columns, a value is not finite, no start is asked for, or every start
-    /// ends in a component without points.
-    pub fn fit(&self, points: ArrayView2<'_, f64>) -> Result<GaussianMixtureModel> {
-        let (n, d) = points.dim();
-        if !(1..n).contains(&self.components) || d == 0 {
-            return Err(Error::Points { components: self.components, points: n, columns: d });
+    fn fit_rows(&self, rows: ArrayView2<'_, f64>) -> Result<GaussianMixtureModel> {
+        let ((n, d), k) = (rows.dim(), self.components);
+        if k >= n {
+            let accepted = format!("1 to {}, one below the number of rows", n - 1);
+            return Err(Error::parameter("number of components", k, accepted));
         }
-        if !(1..=10_000).contains(&self.starts) {
-            return Err(Error::Starts(self.starts));
-        }
-        finite(points)?;
-        let mean = points.sum_axis(Axis(0)) / n as f64;
-        let sd = points.std_axis(Axis(0), 0.0).mapv(|s| if s > 0.0 { s } else { 1.0 });
-        let scaled = (&points - &mean) / &sd;
-        let start = |start: u64| -> Option<GaussianMixtureModel> {
-            let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-            rng.set_stream(start);
-            let seeds = sample(&mut rng, n, self.components).into_vec();
-            let nearest = |p: ArrayView1<'_, f64>| {
-                let off = |s: &usize| (&scaled.row(*s) - &p).mapv(|v| v * v).sum();
-                (0..seeds.len()).min_by(|a, b| off(&seeds[*a]).total_cmp(&off(&seeds[*b]))).unwrap_or(0)
+        let mean = rows.sum_axis(Axis(0)) / n as f64;
+        let sd = rows.std_axis(Axis(0), 0.0);
+        let sd = Array1::from_shape_fn(d, |j| if sd[j] > 1e-12 * mean[j].abs() { sd[j] } else { 1.0 });
+        let scaled = (&rows - &mean) / &sd;
+        let trial = |start: usize| -> Result<Option<Fit>> {
+            let seeds = if start == 0 {
+                KMeans::quick(k, self.seed).fit_rows(scaled.view())?.centres().to_owned()
+            } else {
+                let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+                rng.set_stream(start as u64);
+                scaled.select(Axis(0), &sample(&mut rng, n, k).into_vec())
             };
-            let mut shares = Array2::zeros((n, self.components));
-            scaled.axis_iter(Axis(0)).enumerate().for_each(|(i, p)| shares[(i, nearest(p))] = 1.0);
-            improved(scaled.view(), shares, ROUNDS.0)
+            let mut shares = Array2::zeros((n, k));
+            let distances = squared_distances(scaled.view(), seeds.view());
+            for (mut row, distances) in shares.rows_mut().into_iter().zip(distances.rows()) {
+                row[least(distances)] = 1.0;
+            }
+            Ok(self.improved(scaled.view(), shares, TRIAL.min(self.rounds)))
         };
-        let found: Vec<Option<GaussianMixtureModel>> = (0..self.starts as u64).into_par_iter().map(start).collect();
-        let best = found.into_iter().flatten().max_by(|a, b| a.log_likelihood.total_cmp(&b.log_likelihood));
-        let best = best.ok_or(Error::Starts(self.starts))?;
-        let shares = best.shares_of(scaled.view());
-        let best = improved(scaled.view(), shares, ROUNDS.1).unwrap_or(best);
-        Ok(best.rescaled(&mean, &sd))
+        let mut best: Option<Fit> = None;
+        for start in 0..self.starts {
+            // The earlier of equal starts stays.
+            best = match (best, trial(start)?) {
+                (Some(best), Some(new)) if new.likelihood > best.likelihood => Some(new),
+                (None, new) => new,
+                (best, _) => best,
+            };
+        }
+        let best = best.ok_or_else(|| {
+            let accepted = "components that keep rows of their own; fewer components, or more starts";
+            Error::parameter("number of components", k, accepted)
+        })?;
+        let rest = self.rounds.saturating_sub(TRIAL);
+        let best = match (best.converged, best.shares_of(scaled.view())) {
+            (false, shares) if rest > 0 => self.improved(scaled.view(), shares, rest).unwrap_or(best),
+            _ => best,
+        };
+        Ok(best.rescaled(&mean, &sd, n))
     }
 }
 
-fn finite(points: ArrayView2<'_, f64>) -> Result<()> {
-    match points.axis_iter(Axis(0)).position(|p| p.iter().any(|v| !v.is_finite())) {
-        Some(row) => Err(Error::NotFinite { row }),
-        None => Ok(()),
+/// Place of the smallest.
+fn least(values: ArrayView1<'_, f64>) -> usize {
+    (0..values.len()).min_by(|a, b| values[*a].total_cmp(&values[*b])).unwrap_or(0)
+}
+
+/// A mixture in the columns of unit variance.
+struct Fit {
+    weights: Array1<f64>,
+    means: Array2<f64>,
+    factors: Vec<Array2<f64>>,
+    likelihood: f64,
+    converged: bool,
+    covariance: Covariance,
+}
+
+impl GaussianMixture {
+    /// The mixture of these shares of the components in the rows (N, K).
+    fn maximised(&self, rows: ArrayView2<'_, f64>, shares: &Array2<f64>) -> Option<Fit> {
+        let (n, d) = rows.dim();
+        let counts = shares.sum_axis(Axis(0));
+        if counts.iter().any(|c| *c < LEAST) {
+            return None;
+        }
+        let means = product_of_columns(shares.view(), rows) / counts.view().insert_axis(Axis(1));
+        let regular = |mut covariance: Array2<f64>| {
+            covariance.diag_mut().mapv_inplace(|v| v + self.regular);
+            covariance
+        };
+        let factors = match self.covariance {
+            Covariance::Full | Covariance::Tied => {
+                let of = |k: usize| {
+                    let mut off = &rows - &means.row(k);
+                    for (mut row, share) in off.rows_mut().into_iter().zip(shares.column(k)) {
+                        row *= share.sqrt();
+                    }
+                    product_of_columns(off.view(), off.view())
+                };
+                if self.covariance == Covariance::Tied {
+                    let sum = (0..counts.len()).map(of).fold(Array2::zeros((d, d)), |sum, part| sum + part);
+                    vec![cholesky(regular(sum / n as f64))?]
+                } else {
+                    let factors = (0..counts.len()).into_par_iter().map(|k| cholesky(regular(of(k) / counts[k])));
+                    factors.collect::<Option<Vec<_>>>()?
+                }
+            }
+            Covariance::Diagonal | Covariance::Spherical => {
+                let squares = product_of_columns(shares.view(), rows.mapv(|v| v * v).view());
+                let variances = squares / counts.view().insert_axis(Axis(1)) - means.mapv(|m| m * m);
+                let factor = |k: usize| {
+                    let own = variances.row(k).mapv(|v| v.max(0.0));
+                    let own = if self.covariance == Covariance::Spherical {
+                        Array1::from_elem(d, own.mean().unwrap_or(0.0))
+                    } else {
+                        own
+                    };
+                    Array2::from_diag(&own.mapv(|v| (v + self.regular).sqrt()))
+                };
+                (0..counts.len()).map(factor).collect()
+            }
+        };
+        let (weights, covariance) = (counts / n as f64, self.covariance);
+        Some(Fit { weights, means, factors, likelihood: f64::NEG_INFINITY, converged: false, covariance })
+    }
+
+    fn improved(&self, rows: ArrayView2<'_, f64>, mut shares: Array2<f64>, rounds: usize) -> Option<Fit> {
+        let mut last: Option<Fit> = None;
+        for _ in 0..rounds {
+            // A component that has lost its rows ends a start, but what it was before is a mixture still.
+            let Some(mut model) = self.maximised(rows, &shares) else { break };
+            let log_p = joint(rows, model.weights.view(), model.means.view(), &model.factors, self.covariance);
+            let log_sums = log_p.map_axis(Axis(1), log_sum);
+            model.likelihood = log_sums.mean()?;
+            if !model.likelihood.is_finite() {
+                break;
+            }
+            shares = (log_p - log_sums.insert_axis(Axis(1))).mapv(f64::exp);
+            let gain = last.as_ref().map_or(f64::INFINITY, |l| model.likelihood - l.likelihood);
+            model.converged = gain.abs() < TOLERANCE;
+            let done = model.converged;
+            last = Some(model);
+            if done {
+                break;
+            }
+        }
+        last
     }
 }
 
-/// The mixture of these shares of the components in the points (N, K).
-fn maximised(points: ArrayView2<'_, f64>, shares: &Array2<f64>) -> Option<GaussianMixtureModel> {
-    let (n, d) = points.dim();
-    let counts = shares.sum_axis(Axis(0));
-    if counts.iter().any(|c| *c < 1e-3) {
-        return None;
+impl Fit {
+    fn shares_of(&self, rows: ArrayView2<'_, f64>) -> Array2<f64> {
+        shares(&joint(rows, self.weights.view(), self.means.view(), &self.factors, self.covariance))
     }
-    let means = shares.t().dot(&points) / counts.view().insert_axis(Axis(1));
-    let (mut covariances, mut factors) = (Vec::new(), Vec::new());
-    for (k, mean) in means.axis_iter(Axis(0)).enumerate() {
-        let off = &points - &mean;
-        let weighted = &off * &shares.column(k).insert_axis(Axis(1));
-        let covariance = off.t().dot(&weighted) / counts[k] + Array2::<f64>::eye(d) * REGULAR;
-        factors.push(covariance.cholesky().ok()?);
-        covariances.push(covariance);
-    }
-    Some(GaussianMixtureModel { weights: counts / n as f64, means, covariances, log_likelihood: f64::NAN, factors })
-}
 
-fn improved(points: ArrayView2<'_, f64>, mut shares: Array2<f64>, rounds: usize) -> Option<GaussianMixtureModel> {
-    let mut last: Option<GaussianMixtureModel> = None;
-    for _ in 0..rounds {
-        let mut model = maximised(points, &shares)?;
-        let log_p = model.joint(points);
-        let log_sums: Array1<f64> = log_p.map_axis(Axis(1), log_sum);
-        model.log_likelihood = log_sums.mean()?;
-        shares = (log_p - log_sums.insert_axis(Axis(1))).mapv(f64::exp);
-        let gain = last.as_ref().map_or(f64::INFINITY, |l| model.log_likelihood - l.log_likelihood);
-        last = Some(model);
-        if gain < TOLERANCE {
-            break;
+    /// The same of rows that are `mean` + `sd`·x, with what it costs to write down.
+    fn rescaled(mut self, mean: &Array1<f64>, sd: &Array1<f64>, n: usize) -> GaussianMixtureModel {
+        let (k, d) = self.means.dim();
+        let log_likelihood = self.likelihood - sd.iter().map(|s| s.ln()).sum::<f64>();
+        self.means = &self.means * sd + mean;
+        self.factors.iter_mut().for_each(|factor| *factor *= &sd.view().insert_axis(Axis(1)));
+        let shapes = match self.covariance {
+            Covariance::Full => k * d * (d + 1) / 2,
+            Covariance::Tied => d * (d + 1) / 2,
+            Covariance::Diagonal => k * d,
+            Covariance::Spherical => k,
+        };
+        let free = (k * d + k - 1 + shapes) as f64;
+        let twice = 2.0 * n as f64 * log_likelihood;
+        GaussianMixtureModel {
+            weights: self.weights,
+            means: self.means,
+            log_likelihood,
+            converged: self.converged,
+            aic: 2.0 * free - twice,
+            bic: free * (n as f64).ln() - twice,
+            covariance: self.covariance,
+            factors: self.factors,
         }
     }
-    last
 }
 
 /// ln Σ eˣ.
@@ -149,84 +312,133 @@ fn log_sum(values: ArrayView1<'_, f64>) -> f64 {
     most + values.iter().map(|v| (v - most).exp()).sum::<f64>().ln()
 }
 
-impl GaussianMixtureModel {
-    /// ln πₖ N(x; mₖ, Σₖ), (N, K).
-    fn joint(&self, points: ArrayView2<'_, f64>) -> Array2<f64> {
-        let (n, d) = points.dim();
-        let mut log_p = Array2::zeros((n, self.weights.len()));
-        for (k, mut column) in log_p.columns_mut().into_iter().enumerate() {
-            let (factor, mean) = (&self.factors[k], self.means.row(k));
+/// p(k|x) of ln πₖ N(x; mₖ, Σₖ).
+fn shares(log_p: &Array2<f64>) -> Array2<f64> {
+    let log_sums = log_p.map_axis(Axis(1), log_sum);
+    (log_p - &log_sums.insert_axis(Axis(1))).mapv(f64::exp)
+}
+
+/// ln πₖ N(x; mₖ, Σₖ), (N, K).
+fn joint(
+    rows: ArrayView2<'_, f64>,
+    weights: ArrayView1<'_, f64>,
+    means: ArrayView2<'_, f64>,
+    factors: &[Array2<f64>],
+    covariance: Covariance,
+) -> Array2<f64> {
+    let (n, d) = rows.dim();
+    let round = matches!(covariance, Covariance::Diagonal | Covariance::Spherical);
+    let mut log_p = Array2::zeros((n, weights.len()));
+    let blocks = log_p.axis_chunks_iter_mut(Axis(0), BLOCK).into_par_iter();
+    blocks.zip(rows.axis_chunks_iter(Axis(0), BLOCK)).for_each(|(mut log_p, rows)| {
+        // One point to a column, so that a step of the substitution goes along contiguous numbers.
+        let points = rows.t().as_standard_layout().into_owned();
+        for k in 0..weights.len() {
+            let factor = &factors[k.min(factors.len() - 1)];
+            let mut off = &points - &means.row(k).insert_axis(Axis(1));
+            if round {
+                off /= &factor.diag().insert_axis(Axis(1));
+            } else {
+                solve_lower(factor.view(), off.view_mut());
+            }
             let log_det: f64 = factor.diag().iter().map(|v| v.ln()).sum();
-            let constant = self.weights[k].ln() - log_det - 0.5 * d as f64 * TAU.ln();
-            let mut solved = vec![0.0; d];
-            for (out, point) in column.iter_mut().zip(points.axis_iter(Axis(0))) {
-                // L·y = x − m.
-                for i in 0..d {
-                    let below: f64 = (0..i).map(|j| factor[(i, j)] * solved[j]).sum();
-                    solved[i] = (point[i] - mean[i] - below) / factor[(i, i)];
-                }
-                *out = constant - 0.5 * solved.iter().map(|y| y * y).sum::<f64>();
+            let constant = weights[k].ln() - log_det - 0.5 * d as f64 * TAU.ln();
+            let mut column = log_p.column_mut(k);
+            column.fill(constant);
+            for row in off.rows() {
+                column.iter_mut().zip(row).for_each(|(sum, y)| *sum -= 0.5 * y * y);
             }
         }
-        log_p
+    });
+    log_p
+}
+
+impl GaussianMixtureModel {
+    /// Σₖ of one of the components, (D, D).
+    ///
+    /// # Errors
+    /// If there is no such component.
+    pub fn covariance(&self, component: usize) -> Result<Array2<f64>> {
+        let count = self.weights.len();
+        if component >= count {
+            return Err(Error::parameter("component", component, format!("0 to {}", count - 1)));
+        }
+        let factor = &self.factors[component.min(self.factors.len() - 1)];
+        Ok(factor.dot(&factor.t()))
     }
 
-    /// Share of each component in points, p(k|x).
+    fn joint(&self, rows: ArrayView2<'_, f64>) -> Array2<f64> {
+        joint(rows, self.weights.view(), self.means.view(), &self.factors, self.covariance)
+    }
+
+    /// ln p of each row.
+    ///
+    /// # Shapes
+    /// (N, D) → N; D as in the fit.
+    ///
+    /// # Errors
+    /// If the rows have another width, or a value is not finite.
+    pub fn log_densities(&self, rows: ArrayView2<'_, f64>) -> Result<Array1<f64>> {
+        fitting(rows, self.width())?;
+        Ok(self.joint(rows).map_axis(Axis(1), log_sum))
+    }
+
+    /// Share of each component in rows, p(k|x).
     ///
     /// # Shapes
     /// (N, D) → (N, K); D as in the fit.
     ///
     /// # Errors
-    /// If the points have another number of columns, or a value is not finite.
-    pub fn shares(&self, points: ArrayView2<'_, f64>) -> Result<Array2<f64>> {
-        self.check(points)?;
-        Ok(self.shares_of(points))
+    /// As [`GaussianMixtureModel::log_densities`].
+    pub fn shares(&self, rows: ArrayView2<'_, f64>) -> Result<Array2<f64>> {
+        fitting(rows, self.width())?;
+        Ok(shares(&self.joint(rows)))
     }
 
-    fn shares_of(&self, points: ArrayView2<'_, f64>) -> Array2<f64> {
-        let log_p = self.joint(points);
-        let log_sums: Array1<f64> = log_p.map_axis(Axis(1), log_sum);
-        (log_p - log_sums.insert_axis(Axis(1))).mapv(f64::exp)
-    }
-
-    fn check(&self, points: ArrayView2<'_, f64>) -> Result<()> {
-        let (found, expected) = (points.ncols(), self.means.ncols());
-        if found != expected {
-            return Err(parsimon_core::Error::Length { what: "row of the points".into(), found, expected }.into());
-        }
-        finite(points)
-    }
-
-    /// The likeliest component of each point, from 0.
+    /// The likeliest component of each row, from 0.
     ///
     /// # Shapes
     /// As [`GaussianMixtureModel::shares`].
     ///
     /// # Errors
-    /// As [`GaussianMixtureModel::shares`].
-    pub fn classes(&self, points: ArrayView2<'_, f64>) -> Result<Array1<i64>> {
-        self.check(points)?;
-        let most = |row: ArrayView1<'_, f64>| {
-            (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b])).map_or(-1, |k| k as i64)
-        };
-        Ok(self.joint(points).map_axis(Axis(1), most))
-    }
-
-    /// The same of points that are `mean` + `sd`·x.
-    fn rescaled(mut self, mean: &Array1<f64>, sd: &Array1<f64>) -> Self {
-        self.means = &self.means * sd + mean;
-        for (covariance, factor) in self.covariances.iter_mut().zip(&mut self.factors) {
-            let rows = sd.view().insert_axis(Axis(1));
-            *covariance = &*covariance * &rows * sd;
-            *factor = &*factor * &rows;
-        }
-        self.log_likelihood -= sd.iter().map(|s| s.ln()).sum::<f64>();
-        self
+    /// As [`GaussianMixtureModel::log_densities`].
+    pub fn classes(&self, rows: ArrayView2<'_, f64>) -> Result<Array1<i64>> {
+        fitting(rows, self.width())?;
+        Ok(self.joint(rows).map_axis(Axis(1), |row| most(row) as i64))
     }
 }
 
+/// Place of the largest; the last of equal ones.
+fn most(values: ArrayView1<'_, f64>) -> usize {
+    (0..values.len()).max_by(|a, b| values[*a].total_cmp(&values[*b])).unwrap_or(0)
+}
+
+impl RowModel for GaussianMixtureModel {
+    fn width(&self) -> usize {
+        self.means.ncols()
+    }
+
+    fn names(&self) -> Vec<String> {
+        (1..=self.weights.len()).map(|k| format!("p{k}")).collect()
+    }
+
+    fn embed_rows(&self, rows: ArrayView2<'_, f64>) -> Result<RowEmbedding> {
+        let columns = self.shares(rows)?;
+        let classes = columns.map_axis(Axis(1), |row| most(row) as i64);
+        Ok(RowEmbedding { columns, deviations: None, classes: Some(classes) })
+    }
+
+    fn patterns(&self) -> Option<Array2<f64>> {
+        Some(self.means.clone())
+    }
+}
+
+speaks_linfa!(GaussianMixture, GaussianMixtureModel);
+predicts_with_linfa!(GaussianMixtureModel);
+
 #[cfg(test)]
 mod tests {
+    use linfa::traits::{Fit, Predict};
     use ndarray::array;
     use rand::Rng;
     use rand_distr::StandardNormal;
@@ -247,12 +459,13 @@ mod tests {
     #[test]
     fn sticks_are_told_apart_and_their_shapes_are_found() {
         let (points, truth) = sticks(200);
-        let model = GaussianMixture::new(3).fit(points.view()).unwrap();
-        let found = model.classes(points.view()).unwrap();
+        let fitted = || GaussianMixture::params(3).starts(50).fit(&linfa::DatasetBase::from(points.view())).unwrap();
+        let model = fitted();
+        let found: Array1<i64> = model.predict(&points).unwrap();
         for k in 0..3i64 {
             let of: Vec<i64> = (0..600).filter(|i| truth[*i] == k).map(|i| found[i]).collect();
             assert!(of.iter().all(|c| *c == of[0]), "stick {k} is one component");
-            let (mean, covariance) = (model.means.row(of[0] as usize), &model.covariances[of[0] as usize]);
+            let (mean, covariance) = (model.means.row(of[0] as usize), model.covariance(of[0] as usize).unwrap());
             assert!((mean[1] - 100.0 * k as f64).abs() < 3.0 && mean[0].abs() < 1.0, "{mean}");
             assert!((covariance[(0, 0)] / 16.0 - 1.0).abs() < 0.3 && (covariance[(1, 1)] / 64.0 - 1.0).abs() < 0.3);
         }
@@ -260,18 +473,18 @@ mod tests {
         let shares = model.shares(points.view()).unwrap();
         assert!(model.shares(array![[0.0]].view()).is_err() && model.classes(array![[0.0, f64::NAN]].view()).is_err());
         assert!(shares.sum_axis(Axis(1)).iter().all(|s| (s - 1.0).abs() < 1e-9));
-        assert_eq!(model, GaussianMixture::new(3).fit(points.view()).unwrap(), "the seed decides");
+        assert_eq!(model, fitted(), "the seed decides");
     }
 
     #[test]
     fn one_component_is_the_gaussian_of_the_points() {
         let (points, _) = sticks(100);
-        let model = GaussianMixture { components: 1, starts: 1, seed: 0 }.fit(points.view()).unwrap();
+        let model = GaussianMixture::params(1).fit(&linfa::DatasetBase::from(points.view())).unwrap();
         let mean = points.mean_axis(Axis(0)).unwrap();
         let off = &points - &mean;
         let covariance = off.t().dot(&off) / 300.0;
         assert!((&model.means.row(0) - &mean).iter().all(|d| d.abs() < 1e-9));
-        assert!((&model.covariances[0] / &covariance - 1.0).diag().iter().all(|d| d.abs() < 1e-5));
+        assert!((&model.covariance(0).unwrap() / &covariance - 1.0).diag().iter().all(|d| d.abs() < 1e-5));
         // ln p of a Gaussian at its own points: −(D/2)(1 + ln 2π) − ½ ln |Σ|.
         let det = covariance[(0, 0)] * covariance[(1, 1)] - covariance[(0, 1)].powi(2);
         let expected = -(1.0 + TAU.ln()) - 0.5 * det.ln();
@@ -279,14 +492,62 @@ mod tests {
     }
 
     #[test]
+    fn every_form_finds_clusters_of_its_own_form() {
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        // Two balls far apart, of equal spread along columns of unlike scale: each form can describe them.
+        let points = Array2::from_shape_fn((400, 3), |(i, j)| {
+            10f64.powi(j as i32) * (rng.sample::<f64, _>(StandardNormal) + if i % 2 == 0 { 5.0 } else { 0.0 })
+        });
+        let mut likelihoods = Vec::new();
+        for form in [Covariance::Full, Covariance::Tied, Covariance::Diagonal, Covariance::Spherical] {
+            let params = GaussianMixture::params(2).covariance(form);
+            let model = params.fit(&linfa::DatasetBase::from(points.view())).unwrap();
+            assert!(model.converged, "{form:?}");
+            let found: Array1<i64> = model.predict(&points).unwrap();
+            let right = found.iter().enumerate().filter(|(i, c)| **c == found[i % 2]).count();
+            assert!(right >= 398 && found[0] != found[1], "{form:?}: {right}");
+            let densities = model.log_densities(points.view()).unwrap();
+            assert!((densities.mean().unwrap() - model.log_likelihood).abs() < 1e-4);
+            let numbers = (model.bic - model.aic) / (400f64.ln() - 2.0);
+            assert!((numbers - [19.0, 13.0, 13.0, 9.0][likelihoods.len()]).abs() < 1e-9, "{form:?}: {numbers}");
+            likelihoods.push(model.log_likelihood);
+        }
+        assert!(
+            likelihoods[0] >= likelihoods[1] && likelihoods[0] >= likelihoods[2] && likelihoods[2] >= likelihoods[3]
+        );
+    }
+
+    #[test]
+    fn not_to_converge_is_told_and_no_error() {
+        let (points, _) = sticks(100);
+        let model = GaussianMixture::params(4).rounds(2).fit(&linfa::DatasetBase::from(points.view())).unwrap();
+        assert!(!model.converged && model.log_likelihood.is_finite());
+    }
+
+    #[test]
+    fn more_numbers_than_rows_and_constant_columns_are_no_error() {
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let points = Array2::from_shape_fn((60, 100), |(_, j)| if j == 7 { 3.0 } else { rng.sample(StandardNormal) });
+        let model = GaussianMixture::params(4).fit(&linfa::DatasetBase::from(points.view())).unwrap();
+        assert!(model.log_likelihood.is_finite());
+        assert!((model.shares(points.view()).unwrap().sum_axis(Axis(1)) - 1.0).iter().all(|s| s.abs() < 1e-9));
+    }
+
+    #[test]
     fn every_rejection() {
         let points = array![[0.0, 1.0], [1.0, 0.0], [2.0, f64::NAN]];
-        let fit = |components, starts, rows: usize| {
-            GaussianMixture { components, starts, seed: 0 }.fit(points.slice(ndarray::s![..rows, ..])).unwrap_err()
+        let refused = |params: Params<GaussianMixture>, rows: usize| {
+            let rows = points.slice(ndarray::s![..rows, ..]);
+            params.fit(&linfa::DatasetBase::from(rows)).unwrap_err().to_string()
         };
-        assert!(fit(2, 5, 2).to_string().contains("2 components") && fit(0, 5, 2).to_string().contains("0 components"));
-        assert!(fit(1, 0, 2).to_string().contains('0') && fit(1, 5, 3).to_string().contains("row 2"));
+        let two = GaussianMixture::params(1);
+        assert!(refused(GaussianMixture::params(2), 2).contains("is 2, accepted are 1 to 1"));
+        assert!(refused(GaussianMixture::params(0), 2).contains("components is 0"));
+        assert!(refused(two.starts(0), 2).contains("starts is 0") && refused(two, 3).contains("row 2"));
+        assert!(refused(two.regular(f64::NAN), 2).contains("NaN") && refused(two.regular(0.0), 2).contains("above 0"));
+        assert!(refused(two.rounds(0), 2).contains("rounds is 0"));
         let alike = Array2::ones((20, 2));
-        assert!(GaussianMixture::new(2).fit(alike.view()).is_err(), "points that are all alike have no two components");
+        let error = GaussianMixture::params(2).fit(&linfa::DatasetBase::from(alike)).unwrap_err();
+        assert_eq!(error, Error::Distinct { clusters: 2, distinct: 1 });
     }
 }

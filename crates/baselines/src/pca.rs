@@ -1,86 +1,81 @@
-use ndarray::{Array1, Array2, Array3, Array4, ArrayView1, ArrayView3, ArrayView4, Axis};
-use parsimon_core::{BoxError, Embed, Embedding, Generate, Patches, Represent};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 
+use crate::params::{Check, Method, Params, speaks_linfa};
+use crate::products::product;
+use crate::rows::{RowEmbedding, RowModel, fitting};
 use crate::solve::directions;
 use crate::{Error, Result};
 
-/// Principal component analysis of patches.
+/// Principal component analysis.
 ///
-/// The mean patch is subtracted; component i is the direction of largest variance orthogonal to those before it; the
+/// The mean row is subtracted; component i is the direction of largest variance orthogonal to those before it; the
 /// columns `pc1`, `pc2`, … of the embedding are t = V (x − mean), and x ≈ mean + Vᵀ t. The sign of a component is such
 /// that its loading of largest magnitude is positive.
 ///
 /// Reference: Jolliffe, Principal Component Analysis, 2nd ed. (2002).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pca {
-    /// How many components, 1 to min(N − 1, H·W·C). Default 2.
-    pub components: usize,
-}
-
-impl Default for Pca {
-    fn default() -> Self {
-        Self { components: 2 }
-    }
+    components: usize,
 }
 
 impl Pca {
-    /// Fits the components to N patches.
-    ///
-    /// # Errors
-    /// If the number of components is not 1 to min(N − 1, H·W·C), or the patches vary along fewer directions.
-    pub fn fit(&self, data: &Patches) -> Result<PcaModel> {
-        let (h, w, c) = data.shape();
-        let (n, values, k) = (data.len(), h * w * c, self.components);
-        let largest = (n - 1).min(values);
-        if k == 0 || k > largest {
-            return Err(Error::Components { components: k, largest, patches: n, values });
+    /// So many components, 1 to min(N − 1, D) of N rows of D numbers.
+    pub fn params(components: usize) -> Params<Self> {
+        Params(Self { components })
+    }
+}
+
+impl Check for Pca {
+    fn check(&self) -> Result<()> {
+        if self.components == 0 {
+            return Err(Error::parameter("number of components", 0, "1 and more"));
         }
-        let rows = flat(data.images());
+        Ok(())
+    }
+}
+
+impl Method for Pca {
+    type Model = PcaModel;
+
+    fn fit_rows(&self, rows: ArrayView2<'_, f64>) -> Result<PcaModel> {
+        let ((n, d), k) = (rows.dim(), self.components);
+        let largest = (n - 1).min(d);
+        if k > largest {
+            let accepted = format!("1 to {largest} for {n} rows of {d} numbers");
+            return Err(Error::parameter("number of components", k, accepted));
+        }
         let mean = rows.sum_axis(Axis(0)) / n as f64;
-        let centred = rows - &mean;
+        let centred = &rows - &mean;
         let squares = centred.iter().map(|v| v * v).sum::<f64>();
-        // Equal patches differ from their mean by its rounding.
+        // Equal rows differ from their mean by its rounding.
         if squares <= (1e-14 * mean.dot(&mean).sqrt()).powi(2) * n as f64 {
             return Err(Error::Rank { components: k, rank: 0 });
         }
         let components = directions(&centred, k)?;
-
         let degrees = (n - 1) as f64;
-        let total = squares / degrees;
-        let variance = centred.dot(&components.t()).map_axis(Axis(0), |t| t.dot(&t) / degrees);
-        let ratio = &variance / total;
-        Ok(PcaModel {
-            mean: Array3::from_shape_vec((h, w, c), mean.to_vec()).map_err(|e| Error::Solver(e.to_string()))?,
-            components: Array4::from_shape_fn((k, h, w, c), |(i, y, x, z)| components[[i, (y * w + x) * c + z]]),
-            variance,
-            ratio,
-        })
-    }
-}
-
-impl Represent for Pca {
-    fn fit(&self, data: &Patches) -> std::result::Result<Box<dyn Embed>, BoxError> {
-        Ok(Box::new(Self::fit(self, data)?))
+        let variance = product(centred.view(), components.t()).map_axis(Axis(0), |t| t.dot(&t) / degrees);
+        let ratio = &variance / (squares / degrees);
+        Ok(PcaModel { mean, components, variance, ratio })
     }
 }
 
 /// Fitted principal components.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PcaModel {
-    mean: Array3<f64>,
-    components: Array4<f64>,
+    mean: Array1<f64>,
+    components: Array2<f64>,
     variance: Array1<f64>,
     ratio: Array1<f64>,
 }
 
 impl PcaModel {
-    /// The mean patch, H×W×C.
-    pub fn mean(&self) -> ArrayView3<'_, f64> {
+    /// The mean row, D.
+    pub fn mean(&self) -> ArrayView1<'_, f64> {
         self.mean.view()
     }
 
-    /// The components, k×H×W×C: orthonormal, largest variance first.
-    pub fn components(&self) -> ArrayView4<'_, f64> {
+    /// The components, k×D: orthonormal, largest variance first.
+    pub fn components(&self) -> ArrayView2<'_, f64> {
         self.components.view()
     }
 
@@ -93,64 +88,41 @@ impl PcaModel {
     pub fn explained_variance_ratio(&self) -> ArrayView1<'_, f64> {
         self.ratio.view()
     }
+}
 
-    /// Names of the columns: `pc1`, `pc2`, ….
-    pub fn columns(&self) -> Vec<String> {
+impl RowModel for PcaModel {
+    fn width(&self) -> usize {
+        self.mean.len()
+    }
+
+    fn names(&self) -> Vec<String> {
         (1..=self.variance.len()).map(|i| format!("pc{i}")).collect()
     }
 
-    /// Components as rows, k×(H·W·C).
-    fn loadings(&self) -> Array2<f64> {
-        flat(self.components.view())
+    fn embed_rows(&self, rows: ArrayView2<'_, f64>) -> Result<RowEmbedding> {
+        fitting(rows, self.width())?;
+        let offset = self.components.dot(&self.mean);
+        Ok(RowEmbedding::of(product(rows, self.components.t()) - &offset))
+    }
+
+    fn patterns(&self) -> Option<Array2<f64>> {
+        Some(self.components.clone())
+    }
+
+    fn rows_of(&self, columns: ArrayView2<'_, f64>) -> Option<Array2<f64>> {
+        Some(product(columns, self.components.view()) + &self.mean)
     }
 }
 
-impl Embed for PcaModel {
-    fn embed(&self, data: &Patches) -> std::result::Result<Embedding, BoxError> {
-        if data.shape() != self.mean.dim() {
-            return Err(Error::Shape { found: data.shape(), expected: self.mean.dim() }.into());
-        }
-        let mean: Array1<f64> = self.mean.iter().copied().collect();
-        let scores = (flat(data.images()) - &mean).dot(&self.loadings().t());
-        let mut embedding = Embedding::new(data.len());
-        for (name, column) in self.columns().iter().zip(scores.columns()) {
-            embedding.push(name, column.mapv(|v| v as f32), None).map_err(Error::Core)?;
-        }
-        Ok(embedding)
-    }
-}
-
-impl Generate for PcaModel {
-    fn generate(&self, latents: &Embedding) -> std::result::Result<Array4<f32>, BoxError> {
-        let names = self.columns();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let scores = latents.matrix(&names).map_err(Error::Core)?.mapv(f64::from);
-        let (h, w, c) = self.mean.dim();
-        let varied = scores.dot(&self.loadings());
-        let mut out = Array4::zeros((latents.len(), h, w, c));
-        for (mut image, varied) in out.outer_iter_mut().zip(varied.rows()) {
-            let sums = self.mean.iter().zip(varied).map(|(m, v)| (m + v).clamp(0.0, 1.0) as f32);
-            image.iter_mut().zip(sums).for_each(|(o, v)| *o = v);
-        }
-        Ok(out)
-    }
-}
-
-/// Images as rows of numbers, N×(H·W·C).
-fn flat<T: Copy + Into<f64>>(images: ArrayView4<'_, T>) -> Array2<f64> {
-    let (n, h, w, c) = images.dim();
-    let mut out = Array2::zeros((n, h * w * c));
-    for (mut row, image) in out.outer_iter_mut().zip(images.outer_iter()) {
-        row.iter_mut().zip(image).for_each(|(o, &v)| *o = v.into());
-    }
-    out
-}
+speaks_linfa!(Pca, PcaModel);
 
 #[cfg(test)]
 mod tests {
+    use linfa::traits::{Fit, Transformer};
+    use ndarray::{Array4, Slice};
+    use parsimon_core::{Embed, Embedding, Generate, Patches, Scaling};
+
     use super::*;
-    use ndarray::Slice;
-    use parsimon_core::Scaling;
 
     /// The data of the scikit-learn reference: a linear congruential generator, column j divided by 1 + j.
     fn reference(n: usize, h: usize, w: usize, c: usize) -> Patches {
@@ -198,10 +170,10 @@ mod tests {
         ];
         for ((n, h, w, c), ratios, variances, loadings, scores) in cases {
             let data = reference(n, h, w, c);
-            let model = Pca { components: ratios.len() }.fit(&data).unwrap();
-            close(model.explained_variance_ratio().to_vec(), ratios, 1e-8);
-            close(model.explained_variance().to_vec(), variances, 1e-8);
-            let last = model.components().index_axis_move(Axis(0), ratios.len() - 1);
+            let model = Pca::params(ratios.len()).fit_patches(&data).unwrap();
+            close(model.model.explained_variance_ratio().to_vec(), ratios, 1e-8);
+            close(model.model.explained_variance().to_vec(), variances, 1e-8);
+            let last = model.model.components().index_axis_move(Axis(0), ratios.len() - 1);
             close(last.iter().copied().take(4), &loadings, 1e-6);
             let embedding = model.embed(&data).unwrap();
             assert_eq!(embedding.columns()[0].name, "pc1");
@@ -213,8 +185,8 @@ mod tests {
     fn all_components_give_the_data_back() {
         for (n, h, w, c) in [(40, 4, 3, 2), (12, 5, 5, 1)] {
             let data = reference(n, h, w, c);
-            let model = Pca { components: (n - 1).min(h * w * c) }.fit(&data).unwrap();
-            assert!((model.explained_variance_ratio().sum() - 1.0).abs() < 1e-9);
+            let model = Pca::params((n - 1).min(h * w * c)).fit_patches(&data).unwrap();
+            assert!((model.model.explained_variance_ratio().sum() - 1.0).abs() < 1e-9);
             let again = model.generate(&model.embed(&data).unwrap()).unwrap();
             assert!((&again - &data.images()).iter().all(|d| d.abs() < 1e-5));
         }
@@ -222,8 +194,8 @@ mod tests {
 
     #[test]
     fn components_are_orthonormal_with_their_largest_loading_positive() {
-        let model = Pca { components: 6 }.fit(&reference(60, 6, 6, 1)).unwrap();
-        let rows = model.loadings();
+        let model = Pca::params(6).fit_patches(&reference(60, 6, 6, 1)).unwrap();
+        let rows = model.model.components();
         assert!((rows.dot(&rows.t()) - Array2::<f64>::eye(6)).iter().all(|g| g.abs() < 1e-9));
         for row in rows.rows() {
             let largest = row.iter().copied().max_by(|a, b| a.abs().total_cmp(&b.abs())).unwrap();
@@ -234,39 +206,55 @@ mod tests {
     #[test]
     fn the_same_data_give_the_same_bits() {
         let data = reference(80, 6, 6, 1);
-        assert_eq!(Pca { components: 3 }.fit(&data).unwrap(), Pca { components: 3 }.fit(&data).unwrap());
+        assert_eq!(Pca::params(3).fit_patches(&data).unwrap(), Pca::params(3).fit_patches(&data).unwrap());
+    }
+
+    #[test]
+    fn linfa_and_patches_are_the_same_rows() {
+        let data = reference(60, 6, 6, 1);
+        let rows = crate::rows::of_images(data.images());
+        let model = Pca::params(3).fit(&linfa::DatasetBase::from(rows.clone())).unwrap();
+        let of_patches = Pca::params(3).fit_patches(&data).unwrap();
+        assert_eq!(model, of_patches.model);
+        let (scores, embedding) = (model.transform(&rows).unwrap(), of_patches.embed(&data).unwrap());
+        assert!(scores.column(1).iter().zip(&embedding.columns()[1].mean).all(|(a, b)| *a as f32 == *b));
+        assert_eq!(of_patches.patterns().unwrap().dim(), (3, 6, 6, 1));
+        assert_eq!(model.transform(&Array2::zeros((2, 5))), Err(Error::Width { found: 5, expected: 36 }));
+        let bad = linfa::DatasetBase::from(Array2::from_elem((3, 2), f64::NAN));
+        assert_eq!(Pca::params(1).fit(&bad), Err(Error::NotFinite { row: 0 }));
     }
 
     #[test]
     fn what_the_data_cannot_support_is_rejected() {
         let data = reference(10, 3, 2, 1);
+        let refused = |k: usize, rows: &Patches| Pca::params(k).fit_patches(rows).unwrap_err().to_string();
         for components in [0, 7, usize::MAX] {
-            let error = Pca { components }.fit(&data).unwrap_err();
-            assert_eq!(error, Error::Components { components, largest: 6, patches: 10, values: 6 });
+            assert!(refused(components, &data).contains(&format!("components is {components},")));
         }
+        assert!(refused(7, &data).contains("1 to 6 for 10 rows of 6 numbers"));
         let few = data.select(&[0, 1, 2, 3]).unwrap();
-        assert!(matches!(Pca { components: 4 }.fit(&few), Err(Error::Components { largest: 3, .. })));
-        assert!(matches!(Pca::default().fit(&data.select(&[0]).unwrap()), Err(Error::Components { largest: 0, .. })));
+        assert!(refused(4, &few).contains("1 to 3"));
+        assert!(refused(1, &data.select(&[0]).unwrap()).contains("1 to 0 for 1 rows"));
         for copies in [7, 8, 100] {
             let same = data.select(&vec![2; copies]).unwrap();
-            assert_eq!(Pca::default().fit(&same).unwrap_err(), Error::Rank { components: 2, rank: 0 });
+            assert_eq!(Pca::params(2).fit_patches(&same).unwrap_err(), Error::Rank { components: 2, rank: 0 });
         }
     }
 
     #[test]
     fn other_shapes_and_missing_columns_are_rejected() {
         let data = reference(10, 3, 2, 1);
-        let model = Represent::fit(&Pca::default(), &data).unwrap();
+        let model = parsimon_core::Represent::fit(&Pca::params(2), &data).unwrap();
         let error = model.embed(&reference(10, 2, 3, 1)).unwrap_err().to_string();
         assert!(error.contains("(2, 3, 1)") && error.contains("(3, 2, 1)"), "{error}");
-        let model = Pca::default().fit(&data).unwrap();
+        let model = Pca::params(2).fit_patches(&data).unwrap();
         assert!(model.generate(&Embedding::new(3)).unwrap_err().to_string().contains("pc1"));
     }
 
     #[test]
     fn generated_images_stay_in_the_unit_range() {
         let data = reference(20, 3, 2, 1);
-        let model = Pca::default().fit(&data).unwrap();
+        let model = Pca::params(2).fit_patches(&data).unwrap();
         let mut far = Embedding::new(2);
         for name in ["pc1", "pc2"] {
             far.push(name, Array1::from(vec![-50.0, 50.0]), None).unwrap();

@@ -19,6 +19,9 @@ use rand_distr::StandardNormal;
 /// Neighbours that vote or are averaged.
 const NEIGHBOURS: usize = 15;
 
+/// Starts of a mixture: in few dimensions they cost little, and clusters are long and thin.
+const STARTS: usize = 50;
+
 /// Classes at most that a mixture is asked for.
 const CLASSES: usize = 100;
 
@@ -215,7 +218,7 @@ pub fn found_classes(
         let fitted: Vec<usize> = rows.iter().copied().filter(|i| train.contains(i)).collect();
         let count = distinct(fitted.iter().map(|i| truth[*i]));
         let of = |rows: &[usize]| points.select(Axis(0), rows).mapv(f64::from);
-        let model = GaussianMixture::new(count).fit(of(&fitted).view());
+        let model = GaussianMixture::params(count).starts(STARTS).fit_matrix(of(&fitted).view());
         let classes = model.and_then(|model| model.classes(of(&rows).view()));
         rows.iter().zip(classes.into_iter().flatten()).for_each(|(row, class)| found[*row] = class);
     }

@@ -1,0 +1,146 @@
+use ndarray::{Array1, Array2, Array4, ArrayView2, ArrayView4, Axis};
+use parsimon_core::{BoxError, Embed, Embedding, Generate, Patches};
+
+use crate::{Error, Result};
+
+/// What a model says about N rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RowEmbedding {
+    /// A number for each name of the model, (N, names).
+    pub columns: Array2<f64>,
+    /// Standard deviations of the columns, if the model has any.
+    pub deviations: Option<Array2<f64>>,
+    /// Class of each row, −1 if it has none, of a model with classes.
+    pub classes: Option<Array1<i64>>,
+}
+
+impl RowEmbedding {
+    /// Columns alone.
+    pub fn of(columns: Array2<f64>) -> Self {
+        Self { columns, deviations: None, classes: None }
+    }
+}
+
+/// What a method has learnt from rows of numbers.
+pub trait RowModel {
+    /// Numbers in a row, D.
+    fn width(&self) -> usize;
+
+    /// Names of the columns of the embedding.
+    fn names(&self) -> Vec<String>;
+
+    /// Columns and classes of rows; those of the fit, or further ones.
+    ///
+    /// # Shapes
+    /// (N, D).
+    ///
+    /// # Errors
+    /// If the rows are not D numbers wide, or one is NaN or infinite.
+    fn embed_rows(&self, rows: ArrayView2<'_, f64>) -> Result<RowEmbedding>;
+
+    /// Rows that stand for the columns or classes: components, endmembers, centres, as many as there are; (K, D).
+    fn patterns(&self) -> Option<Array2<f64>> {
+        None
+    }
+
+    /// Rows of columns, of a model that can go back.
+    ///
+    /// # Shapes
+    /// (N, names) → (N, D).
+    fn rows_of(&self, _columns: ArrayView2<'_, f64>) -> Option<Array2<f64>> {
+        None
+    }
+}
+
+/// A model of rows that are patches.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OnPatches<M> {
+    /// The model of their rows.
+    pub model: M,
+    shape: (usize, usize, usize),
+}
+
+impl<M: RowModel> OnPatches<M> {
+    pub(crate) fn new(model: M, shape: (usize, usize, usize)) -> Self {
+        Self { model, shape }
+    }
+
+    fn images(&self, rows: Array2<f64>) -> Array4<f32> {
+        let (h, w, c) = self.shape;
+        let width = w * c;
+        Array4::from_shape_fn((rows.nrows(), h, w, c), |(n, y, x, z)| rows[(n, y * width + x * c + z)] as f32)
+    }
+
+    /// Images that stand for the columns or classes, K×H×W×C.
+    pub fn patterns(&self) -> Option<Array4<f32>> {
+        self.model.patterns().map(|rows| self.images(rows))
+    }
+}
+
+impl<M: RowModel> Embed for OnPatches<M> {
+    fn embed(&self, data: &Patches) -> std::result::Result<Embedding, BoxError> {
+        if data.shape() != self.shape {
+            return Err(Error::Shape { found: data.shape(), expected: self.shape }.into());
+        }
+        let found = self.model.embed_rows(of_images(data.images()).view())?;
+        let mut embedding = Embedding::new(data.len());
+        let narrow = |column: ndarray::ArrayView1<'_, f64>| column.mapv(|v| v as f32);
+        for (k, name) in self.model.names().iter().enumerate() {
+            let sd = found.deviations.as_ref().map(|sd| narrow(sd.column(k)));
+            embedding.push(name, narrow(found.columns.column(k)), sd).map_err(Error::Core)?;
+        }
+        if let Some(classes) = found.classes {
+            embedding.set_class(classes).map_err(Error::Core)?;
+        }
+        Ok(embedding)
+    }
+}
+
+impl<M: RowModel> Generate for OnPatches<M> {
+    fn generate(&self, latents: &Embedding) -> std::result::Result<Array4<f32>, BoxError> {
+        let names = self.model.names();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let columns = latents.matrix(&names).map_err(Error::Core)?.mapv(f64::from);
+        let rows = self.model.rows_of(columns.view()).ok_or(Error::OneWay)?;
+        Ok(self.images(rows.mapv(|v| v.clamp(0.0, 1.0))))
+    }
+}
+
+/// Images as rows of numbers, N×(H·W·C).
+pub(crate) fn of_images(images: ArrayView4<'_, f32>) -> Array2<f64> {
+    let (n, h, w, c) = images.dim();
+    let mut out = Array2::zeros((n, h * w * c));
+    for (mut row, image) in out.outer_iter_mut().zip(images.outer_iter()) {
+        row.iter_mut().zip(image).for_each(|(o, &v)| *o = v.into());
+    }
+    out
+}
+
+/// Fails unless there are rows, and each of their numbers is finite.
+pub(crate) fn finite(rows: ArrayView2<'_, f64>) -> Result<()> {
+    if rows.is_empty() {
+        return Err(Error::Empty { rows: rows.nrows(), columns: rows.ncols() });
+    }
+    match rows.axis_iter(Axis(0)).position(|p| p.iter().any(|v| !v.is_finite())) {
+        Some(row) => Err(Error::NotFinite { row }),
+        None => Ok(()),
+    }
+}
+
+/// Fails unless every number of the rows is finite, and there are as many in a row as the model knows.
+pub(crate) fn fitting(rows: ArrayView2<'_, f64>, width: usize) -> Result<()> {
+    if rows.ncols() != width {
+        return Err(Error::Width { found: rows.ncols(), expected: width });
+    }
+    finite(rows)
+}
+
+/// Fails with the first row that holds a negative number.
+pub(crate) fn not_negative(rows: ArrayView2<'_, f64>) -> Result<()> {
+    for (row, values) in rows.axis_iter(Axis(0)).enumerate() {
+        if let Some(&value) = values.iter().find(|v| **v < 0.0) {
+            return Err(Error::Negative { row, value });
+        }
+    }
+    Ok(())
+}
