@@ -2,8 +2,12 @@
 
 mod cholesky;
 mod error;
+mod forest;
+mod geodesics;
+mod isomap;
 mod kernels;
 mod kmeans;
+mod krylov;
 mod mixture;
 mod neighbours;
 mod params;
@@ -13,6 +17,7 @@ mod rows;
 mod solve;
 
 pub use error::{Error, Result};
+pub use isomap::{Isomap, IsomapModel};
 pub use kmeans::{KMeans, KMeansModel};
 pub use mixture::{Covariance, GaussianMixture, GaussianMixtureModel};
 pub use params::{Check, Method, Params};

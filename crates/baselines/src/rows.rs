@@ -144,3 +144,11 @@ pub(crate) fn not_negative(rows: ArrayView2<'_, f64>) -> Result<()> {
     }
     Ok(())
 }
+
+/// Fails with a number whose square, or the sum of many, may be no number any more.
+pub(crate) fn squarable(rows: ArrayView2<'_, f64>) -> Result<()> {
+    match rows.iter().find(|v| v.abs() > 1e140) {
+        Some(value) => Err(Error::parameter("a number of the rows", value, "-1e140 to 1e140")),
+        None => Ok(()),
+    }
+}
