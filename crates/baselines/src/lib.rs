@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod cholesky;
+mod dbscan;
 mod error;
 mod forest;
 mod geodesics;
@@ -15,7 +16,9 @@ mod pca;
 mod products;
 mod rows;
 mod solve;
+mod within;
 
+pub use dbscan::{Dbscan, DbscanModel};
 pub use error::{Error, Result};
 pub use isomap::{Isomap, IsomapModel};
 pub use kmeans::{KMeans, KMeansModel};
