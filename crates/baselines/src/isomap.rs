@@ -11,8 +11,8 @@ use crate::{Error, Result};
 /// Isomap: columns whose distances are those along the data, not through the gaps between.
 ///
 /// The graph joins each row to its nearest rows, either way. gᵢⱼ is the shortest path between rows i and j. The kernel
-/// −½ J (g∘g) J, with J = 1 − 1·1ᵀ/N, has eigenvalues λ and eigenvectors v; the columns `isomap1`, `isomap2`, … are √λ·v,
-/// largest first, with the number of largest magnitude positive.
+/// −½ J (g∘g) J, with J = 1 − 1·1ᵀ/N, has eigenvalues λ and eigenvectors v; the columns `isomap1`, `isomap2`, … are
+/// √λ·v, largest first, with the number of largest magnitude positive.
 ///
 /// A graph of several components is mended: each two of them are joined by an edge between their nearest rows, and the
 /// model tells how many there were. With more than one, distances between them are guesses; more neighbours may help.
