@@ -60,6 +60,33 @@ pub(crate) fn dots(rows: &[f32], d: usize, centres: &[f32], out: &mut [f32]) {
     );
 }
 
+/// Adds Wᵀ·X to `out` (K, D), of `rows` X of `d` numbers and as many `weights` W of K.
+pub(crate) fn add_products(rows: &[f32], d: usize, weights: &[f32], out: &mut [f32]) {
+    let k = out.len() / d;
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            // Four rows at once, so that what is added to is read and written a fourth as often.
+            let (four, rest) = (rows.chunks_exact(4 * d), rows.chunks_exact(4 * d).remainder());
+            let of_rest = weights.chunks_exact(4 * k).remainder();
+            for (x, w) in four.zip(weights.chunks_exact(4 * k)) {
+                let [x0, x1, x2, x3]: [&[f32]; 4] = std::array::from_fn(|r| &x[r * d..][..d]);
+                for (c, out) in out.chunks_exact_mut(d).enumerate() {
+                    let [w0, w1, w2, w3]: [f32; 4] = std::array::from_fn(|r| w[r * k + c]);
+                    for ((((out, x0), x1), x2), x3) in out.iter_mut().zip(x0).zip(x1).zip(x2).zip(x3) {
+                        *out = w3.mul_add(*x3, w2.mul_add(*x2, w1.mul_add(*x1, w0.mul_add(*x0, *out))));
+                    }
+                }
+            }
+            for (x, w) in rest.chunks_exact(d).zip(of_rest.chunks_exact(k)) {
+                for (out, w) in out.chunks_exact_mut(d).zip(w) {
+                    out.iter_mut().zip(x).for_each(|(out, x)| *out = w.mul_add(*x, *out));
+                }
+            }
+        },
+    );
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +102,21 @@ mod tests {
             for (i, found) in found.iter().enumerate() {
                 let (row, centre) = (&rows[i / k * d..][..d], &centres[i % k * d..][..d]);
                 assert_eq!(*found, row.iter().zip(centre).map(|(a, b)| a * b).sum::<f32>());
+            }
+        }
+    }
+
+    #[test]
+    fn products_are_added() {
+        for (n, d, k) in [(1, 1, 1), (7, 5, 3), (8, 33, 2)] {
+            let value = |i: usize| ((i * 37) % 19) as f32 - 9.0;
+            let rows: Vec<f32> = (0..n * d).map(value).collect();
+            let weights: Vec<f32> = (0..n * k).map(|i| value(i + 3)).collect();
+            let mut found = vec![2.0; k * d];
+            add_products(&rows, d, &weights, &mut found);
+            for (i, found) in found.iter().enumerate() {
+                let sum: f32 = (0..n).map(|r| weights[r * k + i / d] * rows[r * d + i % d]).sum();
+                assert_eq!(*found, 2.0 + sum);
             }
         }
     }

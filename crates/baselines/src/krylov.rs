@@ -81,7 +81,7 @@ fn spectrum(matrix: Array2<f64>) -> Result<(Array1<f64>, Array2<f64>)> {
 }
 
 /// What of the `columns` longer than `floor` is independent of the orthonormal `basis` and of each other, orthonormal.
-fn independent(basis: ArrayView2<'_, f64>, columns: ArrayView2<'_, f64>, floor: f64) -> Array2<f64> {
+pub(crate) fn independent(basis: ArrayView2<'_, f64>, columns: ArrayView2<'_, f64>, floor: f64) -> Array2<f64> {
     let mut out = Array2::zeros((columns.ncols(), columns.nrows()));
     let mut kept = 0;
     for column in columns.axis_iter(Axis(1)) {

@@ -2,6 +2,7 @@
 
 mod cholesky;
 mod dbscan;
+mod divergence;
 mod error;
 mod forest;
 mod geodesics;
@@ -12,12 +13,14 @@ mod kmeans;
 mod krylov;
 mod mixture;
 mod neighbours;
+mod nmf;
 mod params;
 mod pca;
 mod products;
 mod rows;
 mod solve;
 mod som;
+mod svd;
 mod within;
 
 pub use dbscan::{Dbscan, DbscanModel};
@@ -26,6 +29,7 @@ pub use grid::Grid;
 pub use isomap::{Isomap, IsomapModel};
 pub use kmeans::{KMeans, KMeansModel};
 pub use mixture::{Covariance, GaussianMixture, GaussianMixtureModel};
+pub use nmf::{Loss, Nmf, NmfModel, NmfStart};
 pub use params::{Check, Method, Params};
 pub use pca::{Pca, PcaModel};
 pub use rows::{OnPatches, RowEmbedding, RowModel};

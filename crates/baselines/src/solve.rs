@@ -77,7 +77,7 @@ fn dense(x: &Array2<f64>, k: usize) -> Result<Array2<f64>> {
 }
 
 /// Gram–Schmidt in the order of the rows, twice, which restores what rounding took from the small ones.
-fn orthonormal(rows: ArrayView2<'_, f64>) -> Array2<f64> {
+pub(crate) fn orthonormal(rows: ArrayView2<'_, f64>) -> Array2<f64> {
     let mut out = rows.to_owned();
     for i in 0..out.nrows() {
         for _ in 0..2 {

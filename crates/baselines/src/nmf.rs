@@ -1,0 +1,503 @@
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+
+use crate::divergence;
+use crate::kernels::{add_products, dots};
+use crate::params::{Check, Method, Params, speaks_linfa};
+use crate::products::product;
+use crate::rows::{RowEmbedding, RowModel, fitting, not_negative};
+use crate::svd::leading;
+use crate::{Error, Result};
+
+/// What a factorisation keeps small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// ½ Σ (x − wh)², for noise that is alike everywhere; by coordinate descent.
+    Frobenius,
+    /// Σ x ln(x / wh) − x + wh, for counts; by multiplicative updates.
+    KullbackLeibler,
+}
+
+/// How a factorisation begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NmfStart {
+    /// From the parts above and below zero of the leading singular vectors, zeros being filled with the mean for [`Loss::KullbackLeibler`],
+    /// whose updates leave a zero as it is; the same for every seed but for rounding.
+    Svd,
+    /// From random numbers.
+    Random,
+}
+
+/// Non-negative matrix factorisation: X ≈ W·H with W ≥ 0 (N, K), H ≥ 0 (K, D).
+///
+/// Columns `nmf1`, `nmf2`, … of the embedding are W, for H as fitted. Each component of H has sum 1 if it is not zero, and components
+/// come in the order of what they add up to in the rows of the fit, so that W is in counts where X is. A round passes once over the rows: their part of W
+/// follows from H (in f32, a few sweeps), and adds to what H will follow from.
+///
+/// References: Lee & Seung 1999, Nature 401, 788; Cichocki & Phan 2009, IEICE E92-A, 708; Gillis & Glineur 2012, Neural Comput. 24, 1085
+/// (sweeps); Boutsidis & Gallopoulos 2008, Pattern Recognit. 41, 1350 (start).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Nmf {
+    components: usize,
+    loss: Loss,
+    start: NmfStart,
+    rounds: usize,
+    tolerance: f64,
+    seed: u64,
+}
+
+/// Parts the rows are summed in, whatever the number of threads.
+const PARTS: usize = 16;
+/// Rows of a block, that stays in a second-level cache.
+const BLOCK: usize = 64;
+/// Sweeps over the components for each pass over the rows.
+const SWEEPS: usize = 3;
+/// Sweeps at most where the other factor is known.
+const KNOWN: usize = 500;
+
+impl Nmf {
+    /// So many components, 1 to min(N, D).
+    pub fn params(components: usize) -> Params<Self> {
+        let (loss, start) = (Loss::Frobenius, NmfStart::Svd);
+        Params(Self { components, loss, start, rounds: 200, tolerance: 1e-4, seed: 0 })
+    }
+}
+
+impl Params<Nmf> {
+    /// What is kept small; default [`Loss::Frobenius`].
+    pub fn loss(mut self, loss: Loss) -> Self {
+        self.0.loss = loss;
+        self
+    }
+
+    /// How it begins; default [`NmfStart::Svd`].
+    pub fn start(mut self, start: NmfStart) -> Self {
+        self.0.start = start;
+        self
+    }
+
+    /// Rounds at most, 1 to 1,000,000; default 200.
+    pub fn rounds(mut self, rounds: usize) -> Self {
+        self.0.rounds = rounds;
+        self
+    }
+
+    /// Change of a round, as a part of that of the first, below which it ends; 0 to 1, default 1e−4.
+    pub fn tolerance(mut self, tolerance: f64) -> Self {
+        self.0.tolerance = tolerance;
+        self
+    }
+
+    /// Seed of a random start, and of the singular vectors' search; default 0.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.0.seed = seed;
+        self
+    }
+}
+
+impl Check for Nmf {
+    fn check(&self) -> Result<()> {
+        if self.components == 0 {
+            return Err(Error::parameter("number of components", 0, "1 and more"));
+        }
+        if !(1..=1_000_000).contains(&self.rounds) {
+            return Err(Error::parameter("number of rounds", self.rounds, "1 to 1000000"));
+        }
+        if !(0.0..=1.0).contains(&self.tolerance) {
+            return Err(Error::parameter("tolerance of a factorisation", self.tolerance, "0 to 1"));
+        }
+        Ok(())
+    }
+}
+
+/// Components that were found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NmfModel {
+    components: Array2<f64>,
+    loss: Loss,
+    residual: f64,
+    rounds: usize,
+}
+
+impl NmfModel {
+    /// H, (K, D): each component of sum 1, or zero.
+    pub fn components(&self) -> ArrayView2<'_, f64> {
+        self.components.view()
+    }
+
+    /// What is left of the rows of the fit: |X − WH| of [`Loss::Frobenius`], else √(2·divergence), as in scikit-learn.
+    pub fn residual(&self) -> f64 {
+        self.residual
+    }
+
+    /// Rounds that it took.
+    pub fn rounds(&self) -> usize {
+        self.rounds
+    }
+}
+
+impl Method for Nmf {
+    type Model = NmfModel;
+
+    fn fit_rows(&self, rows: ArrayView2<'_, f64>) -> Result<NmfModel> {
+        not_negative(rows)?;
+        let ((n, d), k) = (rows.dim(), self.components);
+        if k > n.min(d) {
+            let accepted = format!("1 to {} for {n} rows of {d} numbers", n.min(d));
+            return Err(Error::parameter("number of components", k, accepted));
+        }
+        let largest = rows.iter().copied().fold(0.0, f64::max);
+        if largest == 0.0 {
+            return Err(Error::Rank { components: k, rank: 0 });
+        }
+        let (weights, components) = self.begun(rows)?;
+        let (weights, components, rounds) = match self.loss {
+            Loss::Frobenius => self.descended(rows, largest, weights, components),
+            Loss::KullbackLeibler => divergence::descended(rows, weights, components, self.rounds, self.tolerance),
+        };
+        let residual = match self.loss {
+            Loss::Frobenius => distance(rows, weights.view(), components.view()),
+            Loss::KullbackLeibler => (2.0 * divergence::of(rows, weights.view(), components.view())).max(0.0).sqrt(),
+        };
+        let sums = components.sum_axis(Axis(1));
+        let amounts = weights.sum_axis(Axis(0)) * &sums;
+        let mut order: Vec<usize> = (0..k).collect();
+        order.sort_by(|a, b| amounts[*b].total_cmp(&amounts[*a]));
+        let scale = sums.mapv(|s| if s > 0.0 { s } else { 1.0 }).insert_axis(Axis(1));
+        let components = (components / scale).select(Axis(0), &order);
+        Ok(NmfModel { components, loss: self.loss, residual, rounds })
+    }
+}
+
+/// |X − WH|.
+fn distance(rows: ArrayView2<'_, f64>, weights: ArrayView2<'_, f64>, components: ArrayView2<'_, f64>) -> f64 {
+    let blocks = rows.axis_chunks_iter(Axis(0), BLOCK).into_par_iter().zip(weights.axis_chunks_iter(Axis(0), BLOCK));
+    let sums: Vec<f64> = blocks.map(|(x, w)| (&x - &w.dot(&components)).iter().map(|r| r * r).sum()).collect();
+    sums.iter().sum::<f64>().sqrt()
+}
+
+impl Nmf {
+    fn begun(&self, rows: ArrayView2<'_, f64>) -> Result<(Array2<f64>, Array2<f64>)> {
+        let ((n, d), k) = (rows.dim(), self.components);
+        let mean = rows.mean().unwrap_or(0.0);
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        let height = (mean / k as f64).sqrt();
+        let mut random = |n: usize, d: usize| Array2::from_shape_fn((n, d), |_| 2.0 * height * rng.gen_range(0.0..1.0));
+        if self.start == NmfStart::Random {
+            return Ok((random(n, k), random(k, d)));
+        }
+        let (values, directions) = leading(rows, &Array1::zeros(d), k, 4, self.seed)?;
+        let scores = product(rows, directions.t()) / &values;
+        let (mut weights, mut components) = (Array2::zeros((n, k)), Array2::zeros((k, d)));
+        for (c, value) in values.iter().enumerate() {
+            let (u, v) = (scores.column(c), directions.row(c));
+            let part = |x: ArrayView1<'_, f64>, sign: f64| x.mapv(|v| (sign * v).max(0.0));
+            let sides = [1.0, -1.0].map(|sign| (part(u, sign), part(v, sign)));
+            let norms = sides.each_ref().map(|(u, v)| (u.dot(u).sqrt(), v.dot(v).sqrt()));
+            let side = usize::from(norms[1].0 * norms[1].1 > norms[0].0 * norms[0].1);
+            let ((u, v), (of_u, of_v)) = (&sides[side], norms[side]);
+            if of_u > 0.0 && of_v > 0.0 {
+                let share = (value * of_u * of_v).sqrt();
+                weights.column_mut(c).assign(&(u * (share / of_u)));
+                components.row_mut(c).assign(&(v * (share / of_v)));
+            }
+        }
+        for c in values.len()..k {
+            // Beyond the rank nothing is left to describe; chance keeps the component alive.
+            weights.column_mut(c).assign(&random(n, 1).column(0));
+            components.row_mut(c).assign(&random(1, d).row(0));
+        }
+        if self.loss == Loss::KullbackLeibler {
+            let fill = |v: &mut f64| *v = if *v > 0.0 { *v } else { height };
+            weights.iter_mut().for_each(fill);
+            components.iter_mut().for_each(fill);
+        }
+        Ok((weights, components))
+    }
+
+    /// Coordinate descent, from a start.
+    fn descended(
+        &self,
+        rows: ArrayView2<'_, f64>,
+        largest: f64,
+        weights: Array2<f64>,
+        mut components: Array2<f64>,
+    ) -> (Array2<f64>, Array2<f64>, usize) {
+        let ((n, d), k) = (rows.dim(), self.components);
+        // The largest number is 1, so that f32 holds any data.
+        let scale = largest.sqrt();
+        let data: Vec<f32> = rows.iter().map(|v| (v / largest) as f32).collect();
+        let mut weights: Vec<f64> = weights.iter().map(|v| v / scale).collect();
+        components /= scale;
+        let part = n.div_ceil(PARTS).max(BLOCK);
+        let (mut first, mut rounds) = (0.0, 0);
+        while rounds < self.rounds {
+            rounds += 1;
+            let narrow: Vec<f32> = components.iter().map(|v| *v as f32).collect();
+            let gram = components.dot(&components.t());
+            let parts = weights.par_chunks_mut(part * k).zip(data.par_chunks(part * d));
+            let sums: Vec<Sums> = parts.map(|(w, x)| Sums::of(x, w, &narrow, &gram, SWEEPS)).collect();
+            let mut total = Sums::zero(k, d);
+            sums.iter().for_each(|s| total.add(s));
+            let change = total.change + swept_columns(&mut components, &total.gram, &total.products);
+            if rounds == 1 {
+                first = change;
+            }
+            if change <= self.tolerance * first {
+                break;
+            }
+        }
+        let weights = Array2::from_shape_fn((n, k), |(i, c)| weights[i * k + c] * scale);
+        (weights, components * scale, rounds)
+    }
+}
+
+/// What H follows from: WᵀW and WᵀX, and how much W has changed.
+struct Sums {
+    gram: Array2<f64>,
+    products: Array2<f64>,
+    change: f64,
+}
+
+impl Sums {
+    fn zero(k: usize, d: usize) -> Self {
+        Self { gram: Array2::zeros((k, k)), products: Array2::zeros((k, d)), change: 0.0 }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.gram += &other.gram;
+        self.products += &other.products;
+        self.change += other.change;
+    }
+
+    /// Sweeps W of some rows, and sums over them.
+    fn of(rows: &[f32], weights: &mut [f64], components: &[f32], gram: &Array2<f64>, sweeps: usize) -> Self {
+        let k = gram.nrows();
+        let d = components.len() / k;
+        let mut sums = Self::zero(k, d);
+        let mut along = vec![0.0f32; BLOCK * k];
+        let mut narrow = vec![0.0f32; BLOCK * k];
+        let mut products = vec![0.0f32; k * d];
+        for (x, w) in rows.chunks(BLOCK * d).zip(weights.chunks_mut(BLOCK * k)) {
+            let (along, narrow) = (&mut along[..w.len()], &mut narrow[..w.len()]);
+            dots(x, d, components, along);
+            for (w, along) in w.chunks_exact_mut(k).zip(along.chunks_exact(k)) {
+                for sweep in 0..sweeps {
+                    let change = swept(w, |c| f64::from(along[c]), gram);
+                    if sweep == 0 {
+                        sums.change += change;
+                    }
+                    if change == 0.0 {
+                        break;
+                    }
+                }
+                for a in 0..k {
+                    for b in 0..=a {
+                        sums.gram[(a, b)] += w[a] * w[b];
+                    }
+                }
+            }
+            narrow.iter_mut().zip(w.iter()).for_each(|(n, w)| *n = *w as f32);
+            products.fill(0.0);
+            add_products(x, d, narrow, &mut products);
+            sums.products.iter_mut().zip(&products).for_each(|(sum, p)| *sum += f64::from(*p));
+        }
+        for a in 0..k {
+            for b in 0..a {
+                sums.gram[(b, a)] = sums.gram[(a, b)];
+            }
+        }
+        sums
+    }
+}
+
+/// One sweep of ½ wᵀGw − wᵀb over w ≥ 0, a number at a time; the sum of the projected gradients.
+fn swept(w: &mut [f64], b: impl Fn(usize) -> f64, gram: &Array2<f64>) -> f64 {
+    let mut change = 0.0;
+    for c in 0..w.len() {
+        let curvature = gram[(c, c)];
+        let gradient = w.iter().zip(gram.row(c)).map(|(w, g)| w * g).sum::<f64>() - b(c);
+        if curvature > 0.0 {
+            change += if w[c] == 0.0 { gradient.min(0.0).abs() } else { gradient.abs() };
+            w[c] = (w[c] - gradient / curvature).max(0.0);
+        }
+    }
+    change
+}
+
+/// Sweeps of H, whose columns are problems of their own.
+fn swept_columns(components: &mut Array2<f64>, gram: &Array2<f64>, products: &Array2<f64>) -> f64 {
+    let (k, d) = components.dim();
+    let mut columns: Vec<f64> = components.t().iter().copied().collect();
+    let changes: Vec<f64> = columns
+        .par_chunks_mut(BLOCK * k)
+        .enumerate()
+        .map(|(block, columns)| {
+            let mut sum = 0.0;
+            for (j, column) in columns.chunks_exact_mut(k).enumerate() {
+                for sweep in 0..SWEEPS {
+                    let change = swept(column, |c| products[(c, block * BLOCK + j)], gram);
+                    if sweep == 0 {
+                        sum += change;
+                    }
+                }
+            }
+            sum
+        })
+        .collect();
+    *components = Array2::from_shape_fn((k, d), |(c, j)| columns[j * k + c]);
+    changes.iter().sum()
+}
+
+impl RowModel for NmfModel {
+    fn width(&self) -> usize {
+        self.components.ncols()
+    }
+
+    fn names(&self) -> Vec<String> {
+        (1..=self.components.nrows()).map(|k| format!("nmf{k}")).collect()
+    }
+
+    fn embed_rows(&self, rows: ArrayView2<'_, f64>) -> Result<RowEmbedding> {
+        fitting(rows, self.width())?;
+        not_negative(rows)?;
+        if self.loss == Loss::KullbackLeibler {
+            return Ok(RowEmbedding::of(divergence::weights(rows, self.components.view())));
+        }
+        let k = self.components.nrows();
+        let gram = self.components.dot(&self.components.t());
+        let along = product(rows, self.components.t());
+        let mut weights = Array2::zeros((rows.nrows(), k));
+        weights.axis_iter_mut(Axis(0)).into_par_iter().zip(along.axis_iter(Axis(0))).for_each(|(mut w, along)| {
+            let mut values = vec![0.0; k];
+            let mut first = 0.0;
+            for sweep in 0..KNOWN {
+                let change = swept(&mut values, |c| along[c], &gram);
+                if sweep == 0 {
+                    first = change;
+                }
+                if change <= 1e-9 * first {
+                    break;
+                }
+            }
+            w.iter_mut().zip(values).for_each(|(w, v)| *w = v);
+        });
+        Ok(RowEmbedding::of(weights))
+    }
+
+    fn patterns(&self) -> Option<Array2<f64>> {
+        Some(self.components.clone())
+    }
+
+    fn rows_of(&self, columns: ArrayView2<'_, f64>) -> Option<Array2<f64>> {
+        Some(product(columns, self.components.view()))
+    }
+}
+
+speaks_linfa!(Nmf, NmfModel);
+
+#[cfg(test)]
+mod tests {
+    use ndarray::array;
+
+    use super::*;
+
+    /// Non-negative rows of three parts that overlap in part, with a little noise.
+    fn parts(n: usize, d: usize) -> (Array2<f64>, Array2<f64>) {
+        let mut rng = ChaCha8Rng::seed_from_u64(2);
+        let bump = |c: usize, j: usize| (-(j as f64 - (c + 1) as f64 * d as f64 / 4.0).powi(2) / (d as f64)).exp();
+        let components = Array2::from_shape_fn((3, d), |(c, j)| bump(c, j));
+        let weights = Array2::from_shape_fn((n, 3), |_| rng.gen_range(0.0f64..1.0).powi(3) * 50.0);
+        let noise = Array2::from_shape_fn((n, d), |_| rng.gen_range(0.0..0.01));
+        (weights.dot(&components) + noise, components)
+    }
+
+    #[test]
+    fn parts_are_found_by_either_loss_from_either_start() {
+        let (rows, truth) = parts(400, 60);
+        for loss in [Loss::Frobenius, Loss::KullbackLeibler] {
+            for start in [NmfStart::Svd, NmfStart::Random] {
+                let params = Nmf::params(3).loss(loss).start(start).rounds(2000).tolerance(1e-7);
+                let model = params.fit_matrix(rows.view()).unwrap();
+                for part in truth.rows() {
+                    let cosine = |c: ArrayView1<'_, f64>| c.dot(&part) / (c.dot(&c) * part.dot(&part)).sqrt();
+                    let best = model.components().rows().into_iter().map(cosine).fold(0.0, f64::max);
+                    assert!(best > 0.995, "{loss:?} {start:?}: {best}");
+                }
+                assert!((model.components().sum_axis(Axis(1)) - 1.0).iter().all(|s| s.abs() < 1e-9));
+                let weights = model.embed_rows(rows.view()).unwrap().columns;
+                let amounts = weights.sum_axis(Axis(0));
+                assert!(weights.iter().all(|w| *w >= 0.0) && amounts[0] > amounts[1] && amounts[1] > amounts[2]);
+                let again = model.rows_of(weights.view()).unwrap();
+                let off = (&again - &rows).mapv(|v| v * v).sum().sqrt();
+                if loss == Loss::Frobenius {
+                    assert!(off <= model.residual() * (1.0 + 1e-5), "{off} {}", model.residual());
+                }
+                assert!(off < 0.01 * rows.mapv(|v| v * v).sum().sqrt(), "{off}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_round_lowers_the_residual_whatever_the_scale() {
+        let (rows, _) = parts(300, 40);
+        for scale in [1e-12, 1.0, 1e12] {
+            let residual = |rounds: usize| {
+                let model = Nmf::params(3).rounds(rounds).tolerance(0.0).fit_matrix((&rows * scale).view()).unwrap();
+                model.residual() / scale
+            };
+            let falling: Vec<f64> = [1, 2, 5, 20, 100].map(residual).to_vec();
+            assert!(falling.windows(2).all(|w| w[1] <= w[0] * (1.0 + 1e-6)), "{scale:e}: {falling:?}");
+        }
+    }
+
+    #[test]
+    fn zeros_constant_columns_and_equal_rows_are_no_error() {
+        let mut rows = Array2::from_elem((20, 6), 2.0);
+        rows.column_mut(3).fill(0.0);
+        for loss in [Loss::Frobenius, Loss::KullbackLeibler] {
+            let model = Nmf::params(2).loss(loss).tolerance(1e-12).rounds(5000).fit_matrix(rows.view()).unwrap();
+            assert!(model.components().iter().all(|v| v.is_finite()) && model.residual() < 0.05, "{loss:?}");
+            rows.row_mut(4).fill(0.0);
+            let weights = Nmf::params(2).loss(loss).fit_matrix(rows.view()).unwrap().embed_rows(rows.view()).unwrap();
+            assert!(weights.columns.row(4).iter().all(|w| w.abs() < 1e-6), "{loss:?}");
+        }
+    }
+
+    #[test]
+    fn threads_change_no_bit() {
+        let (rows, _) = parts(700, 30);
+        let on = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| Nmf::params(3).rounds(20).fit_matrix(rows.view()).unwrap())
+        };
+        assert_eq!(on(1), on(3));
+    }
+
+    #[test]
+    fn every_rejection() {
+        let rows = array![[1.0, 2.0], [0.0, 1.0], [3.0, 0.5]];
+        let refused = |params: Params<Nmf>, rows: &Array2<f64>| params.fit_matrix(rows.view()).unwrap_err().to_string();
+        let one = Nmf::params(1);
+        assert!(
+            refused(Nmf::params(0), &rows).contains("components is 0")
+                && refused(Nmf::params(3), &rows).contains("1 to 2")
+        );
+        assert!(
+            refused(one.rounds(0), &rows).contains("rounds is 0")
+                && refused(one.tolerance(f64::NAN), &rows).contains("NaN")
+        );
+        assert!(refused(one, &array![[1.0, -0.5]]).contains("row 0 holds -0.5"));
+        assert!(
+            refused(one, &array![[1.0, f64::NAN]]).contains("row 0")
+                && refused(one, &Array2::zeros((3, 2))).contains("0 directions")
+        );
+        let model = one.fit_matrix(rows.view()).unwrap();
+        assert!(
+            model.embed_rows(array![[-1.0, 0.0]].view()).is_err() && model.embed_rows(array![[1.0]].view()).is_err()
+        );
+        assert!(one.fit_matrix(rows.slice(ndarray::s![..1, ..])).is_ok(), "a single row is its own component");
+    }
+}
