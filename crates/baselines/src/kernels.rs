@@ -1,90 +1,112 @@
-//! Inner loops over f32, written over arrays of lanes, which `pulp` compiles for the widest instructions the machine has.
+//! Inner loops over f32, written once over a vector type, which `pulp` compiles for the widest instructions the machine has.
 
-use pulp::Arch;
-
-const LANES: usize = 16;
-
-/// Dot products of `row` with each of the `centres`, which lie one after the other.
-#[inline(always)]
-fn dots_of(row: &[f32], centres: &[f32], out: &mut [f32]) {
-    let d = row.len();
-    let mut done = 0;
-    while done + 4 <= out.len() {
-        let four: [&[f32]; 4] = std::array::from_fn(|c| &centres[(done + c) * d..][..d]);
-        out[done..done + 4].copy_from_slice(&dots_with(row, four));
-        done += 4;
-    }
-    for (k, out) in out.iter_mut().enumerate().skip(done) {
-        [*out] = dots_with(row, [&centres[k * d..][..d]]);
-    }
-}
-
-#[inline(always)]
-fn dots_with<const C: usize>(row: &[f32], centres: [&[f32]; C]) -> [f32; C] {
-    let mut sums = [[0.0f32; LANES]; C];
-    let whole = row.len() / LANES * LANES;
-    let mut at = 0;
-    while at < whole {
-        let x: &[f32; LANES] = row[at..].first_chunk().unwrap_or(&[0.0; LANES]);
-        for (sum, centre) in sums.iter_mut().zip(&centres) {
-            let c: &[f32; LANES] = centre[at..].first_chunk().unwrap_or(&[0.0; LANES]);
-            for lane in 0..LANES {
-                sum[lane] = x[lane].mul_add(c[lane], sum[lane]);
-            }
-        }
-        at += LANES;
-    }
-    std::array::from_fn(|k| {
-        let tail = row[whole..].iter().zip(&centres[k][whole..]).map(|(a, b)| a * b).sum::<f32>();
-        // Halved again and again, as the lanes of a register are.
-        let mut sum = sums[k];
-        for width in [8, 4, 2, 1] {
-            for lane in 0..width {
-                sum[lane] += sum[lane + width];
-            }
-        }
-        sum[0] + tail
-    })
-}
+use pulp::{Arch, Simd, WithSimd};
 
 /// Dot products of each of the `rows`, of `d` numbers, with each of the `centres`; (rows, centres).
 pub(crate) fn dots(rows: &[f32], d: usize, centres: &[f32], out: &mut [f32]) {
-    let k = centres.len() / d;
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for (row, out) in rows.chunks_exact(d).zip(out.chunks_exact_mut(k)) {
-                dots_of(row, centres, out);
-            }
-        },
-    );
+    Arch::new().dispatch(Dots { rows, d, centres, out });
 }
 
 /// Adds Wᵀ·X to `out` (K, D), of `rows` X of `d` numbers and as many `weights` W of K.
 pub(crate) fn add_products(rows: &[f32], d: usize, weights: &[f32], out: &mut [f32]) {
-    let k = out.len() / d;
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            // Four rows at once, so that what is added to is read and written a fourth as often.
-            let (four, rest) = (rows.chunks_exact(4 * d), rows.chunks_exact(4 * d).remainder());
-            let of_rest = weights.chunks_exact(4 * k).remainder();
-            for (x, w) in four.zip(weights.chunks_exact(4 * k)) {
-                let [x0, x1, x2, x3]: [&[f32]; 4] = std::array::from_fn(|r| &x[r * d..][..d]);
-                for (c, out) in out.chunks_exact_mut(d).enumerate() {
-                    let [w0, w1, w2, w3]: [f32; 4] = std::array::from_fn(|r| w[r * k + c]);
-                    for ((((out, x0), x1), x2), x3) in out.iter_mut().zip(x0).zip(x1).zip(x2).zip(x3) {
-                        *out = w3.mul_add(*x3, w2.mul_add(*x2, w1.mul_add(*x1, w0.mul_add(*x0, *out))));
-                    }
-                }
+    Arch::new().dispatch(AddProducts { rows, d, weights, out });
+}
+
+struct Dots<'a> {
+    rows: &'a [f32],
+    d: usize,
+    centres: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Dots<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { rows, d, centres, out } = self;
+        let k = centres.len() / d;
+        for (row, out) in rows.chunks_exact(d).zip(out.chunks_exact_mut(k)) {
+            let mut done = 0;
+            while done + 4 <= k {
+                let four: [&[f32]; 4] = [0, 1, 2, 3].map(|c| &centres[(done + c) * d..][..d]);
+                out[done..done + 4].copy_from_slice(&dots_with(simd, row, four));
+                done += 4;
             }
-            for (x, w) in rest.chunks_exact(d).zip(of_rest.chunks_exact(k)) {
-                for (out, w) in out.chunks_exact_mut(d).zip(w) {
-                    out.iter_mut().zip(x).for_each(|(out, x)| *out = w.mul_add(*x, *out));
-                }
+            while done < k {
+                [out[done]] = dots_with(simd, row, [&centres[done * d..][..d]]);
+                done += 1;
             }
-        },
-    );
+        }
+    }
+}
+
+#[inline(always)]
+fn dots_with<S: Simd, const C: usize>(simd: S, row: &[f32], centres: [&[f32]; C]) -> [f32; C] {
+    let (row, row_tail) = S::as_simd_f32s(row);
+    let centres = centres.map(S::as_simd_f32s);
+    let mut sums = [simd.splat_f32s(0.0); C];
+    for (at, x) in row.iter().enumerate() {
+        for c in 0..C {
+            sums[c] = simd.mul_add_f32s(*x, centres[c].0[at], sums[c]);
+        }
+    }
+    let mut out = [0.0; C];
+    for c in 0..C {
+        out[c] = simd.reduce_sum_f32s(sums[c]);
+        for (x, y) in row_tail.iter().zip(centres[c].1) {
+            out[c] += x * y;
+        }
+    }
+    out
+}
+
+struct AddProducts<'a> {
+    rows: &'a [f32],
+    d: usize,
+    weights: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl WithSimd for AddProducts<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { rows, d, weights, out } = self;
+        let k = out.len() / d;
+        // Four rows at once, so that what is added to is read and written a fourth as often.
+        let (four, of_four) = (rows.chunks_exact(4 * d), weights.chunks_exact(4 * k));
+        let (rest, of_rest) = (four.remainder(), of_four.remainder());
+        for (x, w) in four.zip(of_four) {
+            let x: [&[f32]; 4] = [0, 1, 2, 3].map(|r| &x[r * d..][..d]);
+            for (c, out) in out.chunks_exact_mut(d).enumerate() {
+                add(simd, x, [w[c], w[k + c], w[2 * k + c], w[3 * k + c]], out);
+            }
+        }
+        for (x, w) in rest.chunks_exact(d).zip(of_rest.chunks_exact(k)) {
+            for (out, w) in out.chunks_exact_mut(d).zip(w) {
+                add(simd, [x], [*w], out);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn add<S: Simd, const R: usize>(simd: S, rows: [&[f32]; R], weights: [f32; R], out: &mut [f32]) {
+    let (out, out_tail) = S::as_mut_simd_f32s(out);
+    let rows = rows.map(S::as_simd_f32s);
+    let lanes = weights.map(|w| simd.splat_f32s(w));
+    for (at, out) in out.iter_mut().enumerate() {
+        for r in 0..R {
+            *out = simd.mul_add_f32s(lanes[r], rows[r].0[at], *out);
+        }
+    }
+    for (at, out) in out_tail.iter_mut().enumerate() {
+        for r in 0..R {
+            *out += weights[r] * rows[r].1[at];
+        }
+    }
 }
 
 #[cfg(test)]

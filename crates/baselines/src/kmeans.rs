@@ -175,8 +175,6 @@ struct Change {
     sums: Array2<f64>,
     counts: Vec<i64>,
     moved: usize,
-    /// The row farthest from its centre, with the square of its distance.
-    farthest: (f32, usize),
 }
 
 impl Centred {
@@ -245,49 +243,39 @@ impl Centred {
     }
 
     /// Lloyd's rounds from these rows as centres, and how many they were.
+    ///
+    /// A row whose own centre is nearer than any other can have come is not looked at.
+    ///
+    /// Reference: Hamerly 2010, SIAM Data Mining.
     fn moved(&self, seeds: Vec<usize>, rounds: usize, still: f64) -> (Array2<f64>, usize) {
         let (k, d) = (seeds.len(), self.d);
         let mut centres = Array2::from_shape_fn((k, d), |(c, j)| f64::from(self.row(seeds[c])[j]));
-        let mut classes = vec![usize::MAX; self.rows()];
+        let mut places = vec![Place::UNKNOWN; self.rows()];
         let (mut sums, mut counts) = (Array2::<f64>::zeros((k, d)), vec![0i64; k]);
+        let mut steps = vec![0.0f32; k];
         for round in 1..=rounds {
-            let flat: Vec<f32> = centres.iter().map(|v| *v as f32).collect();
-            let halves: Vec<f32> = flat.chunks_exact(d).map(|c| 0.5 * c.iter().map(|v| v * v).sum::<f32>()).collect();
-            let parts = classes.par_chunks_mut(BLOCK).zip(self.values.par_chunks(BLOCK * d)).enumerate();
+            let round_of = Round::new(&centres, &steps);
+            let parts = places.par_chunks_mut(BLOCK).zip(self.values.par_chunks(BLOCK * d)).enumerate();
             let parts: Vec<Change> =
-                parts.map(|(b, (classes, rows))| self.assigned(b * BLOCK, classes, rows, &flat, &halves)).collect();
-            let moved: usize = parts.iter().map(|p| p.moved).sum();
-            if moved == 0 {
+                parts.map(|(b, (places, rows))| self.assigned(b * BLOCK, places, rows, &round_of)).collect();
+            if parts.iter().all(|p| p.moved == 0) {
                 return (centres, round);
             }
-            let mut farthest: Vec<(f32, usize)> = parts.iter().map(|p| p.farthest).collect();
-            for part in parts {
-                if part.moved > 0 {
-                    sums += &part.sums;
-                    counts.iter_mut().zip(part.counts).for_each(|(c, more)| *c += more);
-                }
+            for part in parts.iter().filter(|p| p.moved > 0) {
+                sums += &part.sums;
+                counts.iter_mut().zip(&part.counts).for_each(|(c, more)| *c += more);
             }
-            farthest.sort_by(|a, b| a.0.total_cmp(&b.0));
-            for c in 0..k {
-                if counts[c] > 0 {
-                    continue;
-                }
-                let Some((_, row)) = farthest.pop().filter(|(_, row)| counts[classes[*row]] > 1) else { continue };
-                let from = std::mem::replace(&mut classes[row], c);
-                for (j, v) in self.row(row).iter().enumerate() {
-                    sums[(from, j)] -= f64::from(*v);
-                    sums[(c, j)] += f64::from(*v);
-                }
-                counts[from] -= 1;
-                counts[c] = 1;
+            if counts.contains(&0) {
+                self.refill(&mut places, &mut sums, &mut counts);
             }
             let mut step = 0.0;
-            for c in 0..k {
-                if counts[c] > 0 {
-                    let new = &sums.row(c) / counts[c] as f64;
-                    step += (&new - &centres.row(c)).mapv(|v| v * v).sum();
-                    centres.row_mut(c).assign(&new);
-                }
+            for (c, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+                let new = &sums.row(c) / *count as f64;
+                let square = (&new - &centres.row(c)).mapv(|v| v * v).sum();
+                // Rounded up, for it bounds distances.
+                steps[c] = (square.sqrt() * (1.0 + 1e-6)) as f32;
+                step += square;
+                centres.row_mut(c).assign(&new);
             }
             if step <= still {
                 return (centres, round);
@@ -296,41 +284,106 @@ impl Centred {
         (centres, rounds)
     }
 
+    /// Gives each cluster without rows the row farthest from its own centre, of clusters with more than one.
+    fn refill(&self, places: &mut [Place], sums: &mut Array2<f64>, counts: &mut [i64]) {
+        let mut order: Vec<usize> = (0..places.len()).collect();
+        order.sort_by(|a, b| places[*a].upper.total_cmp(&places[*b].upper));
+        for c in 0..counts.len() {
+            while counts[c] == 0 {
+                let Some(row) = order.pop() else { return };
+                let from = places[row].class;
+                if counts[from] < 2 {
+                    continue;
+                }
+                for (j, v) in self.row(row).iter().enumerate() {
+                    sums[(from, j)] -= f64::from(*v);
+                    sums[(c, j)] += f64::from(*v);
+                }
+                places[row] = Place { class: c, ..Place::UNKNOWN };
+                (counts[from], counts[c]) = (counts[from] - 1, 1);
+            }
+        }
+    }
+
     /// Gives each row of a block to its nearest centre, and tells what that changes.
-    fn assigned(&self, first: usize, classes: &mut [usize], rows: &[f32], centres: &[f32], halves: &[f32]) -> Change {
-        let (k, d) = (halves.len(), self.d);
-        let mut along = vec![0.0; classes.len() * k];
-        dots(rows, d, centres, &mut along);
-        let mut change = Change { sums: Array2::zeros((0, 0)), counts: vec![0; k], moved: 0, farthest: (-1.0, first) };
-        for (i, (class, along)) in classes.iter_mut().zip(along.chunks_exact(k)).enumerate() {
-            // |x − c|²/2 = |x|²/2 + |c|²/2 − x·c.
-            let (mut nearest, mut least) = (0, f32::INFINITY);
-            for (c, (half, dot)) in halves.iter().zip(along).enumerate() {
-                if half - dot < least {
-                    (nearest, least) = (c, half - dot);
+    fn assigned(&self, first: usize, places: &mut [Place], rows: &[f32], round: &Round) -> Change {
+        let (k, d) = (round.halves.len(), self.d);
+        let mut along = vec![0.0; k];
+        let mut change = Change { sums: Array2::zeros((0, 0)), counts: vec![0; k], moved: 0 };
+        for (i, (place, row)) in places.iter_mut().zip(rows.chunks_exact(d)).enumerate() {
+            let before = place.class;
+            if before < k {
+                place.upper += round.steps[before];
+                place.lower -= round.longest;
+                if place.upper < place.lower.max(round.apart[before]) {
+                    continue;
                 }
             }
-            let off = self.squares[first + i] + 2.0 * least;
-            if off > change.farthest.0 {
-                change.farthest = (off, first + i);
+            dots(row, d, &round.centres, &mut along);
+            // |x − c|²/2 = |x|²/2 + |c|²/2 − x·c.
+            let (mut nearest, mut least, mut second) = (0, f32::INFINITY, f32::INFINITY);
+            for (c, (half, dot)) in round.halves.iter().zip(&along).enumerate() {
+                let off = half - dot;
+                if off < least {
+                    (nearest, second, least) = (c, least, off);
+                } else if off < second {
+                    second = off;
+                }
             }
-            if nearest == *class {
+            let distance = |off: f32| (self.squares[first + i] + 2.0 * off).max(0.0).sqrt();
+            *place = Place { class: nearest, upper: distance(least), lower: distance(second) };
+            if nearest == before {
                 continue;
             }
             if change.moved == 0 {
                 change.sums = Array2::zeros((k, d));
             }
-            let row = self.row(first + i);
-            if *class != usize::MAX {
-                change.sums.row_mut(*class).iter_mut().zip(row).for_each(|(s, v)| *s -= f64::from(*v));
-                change.counts[*class] -= 1;
+            if before < k {
+                change.sums.row_mut(before).iter_mut().zip(row).for_each(|(s, v)| *s -= f64::from(*v));
+                change.counts[before] -= 1;
             }
             change.sums.row_mut(nearest).iter_mut().zip(row).for_each(|(s, v)| *s += f64::from(*v));
             change.counts[nearest] += 1;
             change.moved += 1;
-            *class = nearest;
         }
         change
+    }
+}
+
+/// Where a row belongs, and bounds of its distance to that centre and to all others.
+#[derive(Clone, Copy)]
+struct Place {
+    class: usize,
+    upper: f32,
+    lower: f32,
+}
+
+impl Place {
+    const UNKNOWN: Self = Self { class: usize::MAX, upper: f32::INFINITY, lower: f32::NEG_INFINITY };
+}
+
+/// Centres of a round, and what they tell of distances.
+struct Round {
+    centres: Vec<f32>,
+    /// |c|²/2.
+    halves: Vec<f32>,
+    /// How far each has moved since the round before, and the farthest of them.
+    steps: Vec<f32>,
+    longest: f32,
+    /// Half the distance to the nearest other centre.
+    apart: Vec<f32>,
+}
+
+impl Round {
+    fn new(centres: &Array2<f64>, steps: &[f32]) -> Self {
+        let narrow: Vec<f32> = centres.iter().map(|v| *v as f32).collect();
+        let halves = narrow.chunks_exact(centres.ncols()).map(|c| 0.5 * c.iter().map(|v| v * v).sum::<f32>()).collect();
+        let mut between = squared_distances(centres.view(), centres.view());
+        between.diag_mut().fill(f64::INFINITY);
+        let apart = between.map_axis(Axis(1), |row| row.iter().copied().fold(f64::INFINITY, f64::min));
+        let apart = apart.iter().map(|square| (0.5 * square.sqrt() * (1.0 - 1e-6)) as f32).collect();
+        let longest = steps.iter().copied().fold(0.0, f32::max);
+        Self { centres: narrow, halves, steps: steps.to_vec(), longest, apart }
     }
 }
 
@@ -360,3 +413,96 @@ impl RowModel for KMeansModel {
 
 speaks_linfa!(KMeans, KMeansModel);
 predicts_with_linfa!(KMeansModel);
+
+#[cfg(test)]
+mod tests {
+    use linfa::traits::{Fit, Predict, Transformer};
+    use ndarray::array;
+    use rand_distr::StandardNormal;
+
+    use super::*;
+
+    /// Balls around the corners of a square, far from the origin, and which each row belongs to.
+    fn balls(n: usize) -> (Array2<f64>, Vec<usize>) {
+        let mut rng = ChaCha8Rng::seed_from_u64(4);
+        let corner = |i: usize, j: usize| if ((i % 4) >> j) & 1 == 1 { 1010.0 } else { 1000.0 };
+        let rows = Array2::from_shape_fn((n, 2), |(i, j)| corner(i, j) + rng.sample::<f64, _>(StandardNormal));
+        (rows, (0..n).map(|i| i % 4).collect())
+    }
+
+    /// Lloyd's rounds without bounds, in f64, from the nearest centres that a model has.
+    fn exhaustive(rows: &Array2<f64>, mut centres: Array2<f64>) -> f64 {
+        for _ in 0..100 {
+            let near = squared_distances(rows.view(), centres.view());
+            let class = near.map_axis(Axis(1), |r| (0..r.len()).min_by(|a, b| r[*a].total_cmp(&r[*b])).unwrap());
+            for c in 0..centres.nrows() {
+                let own: Vec<usize> = (0..rows.nrows()).filter(|i| class[*i] == c).collect();
+                centres.row_mut(c).assign(&rows.select(Axis(0), &own).mean_axis(Axis(0)).unwrap());
+            }
+        }
+        inertia(rows.view(), centres.view())
+    }
+
+    #[test]
+    fn balls_are_found_and_linfa_hears_of_them() {
+        let (rows, truth) = balls(800);
+        let model = KMeans::params(4).fit(&linfa::DatasetBase::from(rows.view())).unwrap();
+        let classes: Array1<i64> = model.predict(&rows).unwrap();
+        let right = classes.iter().zip(&truth).filter(|(c, t)| **c == classes[**t]).count();
+        assert!(right > 797, "{right}");
+        let distances = model.transform(&rows).unwrap();
+        assert_eq!(distances.dim(), (800, 4));
+        let least: f64 = distances.rows().into_iter().map(|r| r.iter().copied().fold(f64::MAX, f64::min).powi(2)).sum();
+        assert!((least / model.inertia() - 1.0).abs() < 1e-9);
+        assert!((model.inertia() / 1600.0 - 1.0).abs() < 0.1, "two columns of unit variance: {}", model.inertia());
+    }
+
+    #[test]
+    fn it_stands_where_rounds_of_all_distances_stand() {
+        let mut rng = ChaCha8Rng::seed_from_u64(9);
+        let rows = Array2::from_shape_fn((700, 19), |_| rng.gen_range(0.0..1.0));
+        for clusters in [1, 7, 40] {
+            let model = KMeans::params(clusters).starts(2).tolerance(0.0).fit_matrix(rows.view()).unwrap();
+            let again = exhaustive(&rows, model.centres().to_owned());
+            assert!((model.inertia() / again - 1.0).abs() < 1e-4, "{clusters}: {} {again}", model.inertia());
+        }
+    }
+
+    #[test]
+    fn clusters_without_rows_are_filled_and_equal_rows_are_counted() {
+        let mut rows = Array2::zeros((50, 3));
+        (rows[(7, 0)], rows[(8, 1)]) = (1.0, -0.0);
+        rows[(9, 2)] = 5.0;
+        let model = KMeans::params(3).fit_matrix(rows.view()).unwrap();
+        assert!(model.inertia() < 1e-12, "{}", model.inertia());
+        assert_eq!(KMeans::params(4).fit_matrix(rows.view()), Err(Error::Distinct { clusters: 4, distinct: 3 }));
+        // Two centres begin in one place.
+        let data = Centred::new(rows.view(), Array1::zeros(3).view());
+        let (centres, _) = data.moved(vec![0, 1, 2], 50, 0.0);
+        assert!(inertia(rows.view(), centres.view()) < 1e-12, "{centres}");
+    }
+
+    #[test]
+    fn threads_change_no_bit() {
+        let (rows, _) = balls(3000);
+        let on = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| KMeans::params(6).fit_matrix(rows.view()).unwrap())
+        };
+        assert_eq!(on(1), on(3));
+    }
+
+    #[test]
+    fn every_rejection() {
+        let rows = array![[1.0, 2.0], [0.0, 1.0], [3.0, 0.5]];
+        let refused = |params: Params<KMeans>| params.fit_matrix(rows.view()).unwrap_err().to_string();
+        let two = KMeans::params(2);
+        assert!(refused(KMeans::params(0)).contains("clusters is 0") && refused(KMeans::params(4)).contains("only 3"));
+        assert!(refused(two.starts(0)).contains("starts is 0") && refused(two.rounds(0)).contains("rounds is 0"));
+        assert!(refused(two.tolerance(f64::NAN)).contains("NaN") && refused(two.tolerance(-1.0)).contains("0 to 1"));
+        assert!(two.fit_matrix(array![[1.0], [f64::INFINITY]].view()).unwrap_err().to_string().contains("row 1"));
+        let model = two.fit_matrix(rows.view()).unwrap();
+        assert_eq!(model.transform(&array![[1.0]]), Err(Error::Width { found: 1, expected: 2 }));
+        assert!(KMeans::params(1).fit_matrix(array![[4.0, 2.0]].view()).unwrap().inertia() == 0.0, "a single row");
+    }
+}
