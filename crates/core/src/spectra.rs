@@ -1,4 +1,4 @@
-use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis as Dim};
+use ndarray::{Array, Array2, Array3, ArrayView2, ArrayView3, Axis as Dim, Dimension};
 
 use crate::patches::check_finite;
 use crate::{Axis, Error, Result};
@@ -90,7 +90,7 @@ impl SpectrumImage {
         let (values, energy) = spectra.into_parts();
         let (found, channels) = values.dim();
         let odd = |_| Error::Length { what: "spectra".into(), found, expected: height.saturating_mul(width) };
-        let values = values.into_shape_with_order((height, width, channels)).map_err(odd)?;
+        let values = by_rows(values).into_shape_with_order((height, width, channels)).map_err(odd)?;
         Ok(Self { values, y, x, energy })
     }
 
@@ -128,12 +128,15 @@ impl From<Spectra> for SpectrumImage {
     }
 }
 
-fn by_pixel(mut values: Array3<f64>) -> Array2<f64> {
-    if !values.merge_axes(Dim(0), Dim(1)) {
-        values = values.as_standard_layout().into_owned();
-        values.merge_axes(Dim(0), Dim(1));
-    }
+fn by_pixel(values: Array3<f64>) -> Array2<f64> {
+    let mut values = by_rows(values);
+    values.merge_axes(Dim(0), Dim(1));
     values.index_axis_move(Dim(0), 0)
+}
+
+/// The same array, with the last index running first in memory.
+fn by_rows<D: Dimension>(values: Array<f64, D>) -> Array<f64, D> {
+    if values.is_standard_layout() { values } else { values.as_standard_layout().into_owned() }
 }
 
 #[cfg(test)]
@@ -160,6 +163,10 @@ mod tests {
         assert_eq!(spectra.values().row(4).to_vec(), [110.0, 111.0, 112.0, 113.0]);
         let back = SpectrumImage::from_spectra(spectra.clone(), (2, 3), axis("y"), axis("x")).unwrap();
         assert_eq!(back, image);
+        let columns_first = spectra.values().t().as_standard_layout().into_owned().reversed_axes();
+        assert!(!columns_first.is_standard_layout());
+        let columns_first = Spectra::new(columns_first, axis("energy")).unwrap();
+        assert_eq!(SpectrumImage::from_spectra(columns_first, (2, 3), axis("y"), axis("x")), Ok(image));
         let wrong = SpectrumImage::from_spectra(spectra.clone(), (2, 2), axis("y"), axis("x"));
         assert_eq!(wrong, Err(Error::Length { what: "spectra".into(), found: 6, expected: 4 }));
         assert!(SpectrumImage::from_spectra(spectra.clone(), (usize::MAX, 2), axis("y"), axis("x")).is_err());
