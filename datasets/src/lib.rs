@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod cards;
+mod endmembers;
 mod error;
 mod graphene;
 mod lattice;
@@ -8,6 +9,7 @@ mod peaks;
 mod perovskite;
 mod recipes;
 mod scan;
+mod spectrum_image;
 mod suits;
 mod turned;
 
@@ -18,5 +20,6 @@ pub use lattice::{LatticeImages, LatticeParams, lattice};
 pub use peaks::{PeaksParams, peaks};
 pub use perovskite::{PerovskiteParams, perovskite};
 pub use recipes::{REAL, Recipe};
+pub use spectrum_image::{Mixture, SpectrumImageParams, spectrum_image};
 pub use suits::Suit;
 pub use turned::{TurnedParams, turned};

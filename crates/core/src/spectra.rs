@@ -1,4 +1,4 @@
-use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
+use ndarray::{Array, Array2, Array3, ArrayView2, ArrayView3, Axis as Dim, Dimension};
 
 use crate::patches::check_finite;
 use crate::{Axis, Error, Result};
@@ -35,6 +35,26 @@ impl Spectra {
     pub fn energy(&self) -> &Axis {
         &self.energy
     }
+
+    /// Values, N×L, and calibration, without a copy.
+    pub fn into_parts(self) -> (Array2<f64>, Axis) {
+        (self.values, self.energy)
+    }
+
+    /// Some of the spectra, in the order of `rows`.
+    ///
+    /// # Errors
+    /// If `rows` is empty or names a spectrum that is not there.
+    pub fn select(&self, rows: &[usize]) -> Result<Self> {
+        if rows.is_empty() {
+            return Err(Error::Empty { what: "selection of spectra", shape: vec![0] });
+        }
+        if let Some(&row) = rows.iter().find(|&&r| r >= self.values.nrows()) {
+            let what = "row of the spectra".to_owned();
+            return Err(Error::Range { what, value: row as f64, accepted: "0 to one below their number" });
+        }
+        Ok(Self { values: self.values.select(Dim(0), rows), energy: self.energy.clone() })
+    }
 }
 
 /// A spectrum at every pixel of an image.
@@ -62,6 +82,23 @@ impl SpectrumImage {
         Ok(Self { values, y, x, energy })
     }
 
+    /// The image whose pixels, row by row, the spectra are.
+    ///
+    /// # Errors
+    /// If there are not `height`·`width` of them.
+    pub fn from_spectra(spectra: Spectra, (height, width): (usize, usize), y: Axis, x: Axis) -> Result<Self> {
+        let (values, energy) = spectra.into_parts();
+        let (found, channels) = values.dim();
+        let odd = |_| Error::Length { what: "spectra".into(), found, expected: height.saturating_mul(width) };
+        let values = by_rows(values).into_shape_with_order((height, width, channels)).map_err(odd)?;
+        Ok(Self { values, y, x, energy })
+    }
+
+    /// Values, H×W×L, and calibrations of rows, columns and spectrum, without a copy.
+    pub fn into_parts(self) -> (Array3<f64>, [Axis; 3]) {
+        (self.values, [self.y, self.x, self.energy])
+    }
+
     /// The values, H×W×L.
     pub fn values(&self) -> ArrayView3<'_, f64> {
         self.values.view()
@@ -74,10 +111,32 @@ impl SpectrumImage {
 
     /// The spectra in the order of the pixels, row by row.
     pub fn spectra(&self) -> Spectra {
-        let (h, w, l) = self.values.dim();
-        let values = Array2::from_shape_fn((h * w, l), |(p, e)| self.values[[p / w, p % w, e]]);
-        Spectra { values, energy: self.energy.clone() }
+        Spectra { values: by_pixel(self.values.clone()), energy: self.energy.clone() }
     }
+
+    /// The spectra in the order of the pixels, row by row; without a copy if they lie so in memory.
+    pub fn into_spectra(self) -> Spectra {
+        Spectra { values: by_pixel(self.values), energy: self.energy }
+    }
+}
+
+/// Spectra become a column of pixels.
+impl From<Spectra> for SpectrumImage {
+    fn from(spectra: Spectra) -> Self {
+        let axis = Axis::uncalibrated;
+        Self { values: spectra.values.insert_axis(Dim(1)), y: axis("y"), x: axis("x"), energy: spectra.energy }
+    }
+}
+
+fn by_pixel(values: Array3<f64>) -> Array2<f64> {
+    let mut values = by_rows(values);
+    values.merge_axes(Dim(0), Dim(1));
+    values.index_axis_move(Dim(0), 0)
+}
+
+/// The same array, with the last index running first in memory.
+fn by_rows<D: Dimension>(values: Array<f64, D>) -> Array<f64, D> {
+    if values.is_standard_layout() { values } else { values.as_standard_layout().into_owned() }
 }
 
 #[cfg(test)]
@@ -90,6 +149,31 @@ mod tests {
         let axis = Axis::uncalibrated;
         let spectra = SpectrumImage::new(values, axis("y"), axis("x"), axis("energy")).unwrap().spectra();
         assert_eq!(spectra.values().row(4).to_vec(), [110.0, 111.0, 112.0, 113.0]);
+    }
+
+    #[test]
+    fn spectra_and_images_turn_into_each_other() {
+        // Channels first in memory, as some files hold them.
+        let stored = Array3::from_shape_fn((4, 2, 3), |(e, y, x)| (100 * y + 10 * x + e) as f64);
+        let axis = Axis::uncalibrated;
+        let new = |v| SpectrumImage::new(v, axis("y"), axis("x"), axis("energy")).unwrap();
+        let image = new(stored.permuted_axes([1, 2, 0]));
+        let spectra = image.clone().into_spectra();
+        assert_eq!(spectra, image.spectra());
+        assert_eq!(spectra.values().row(4).to_vec(), [110.0, 111.0, 112.0, 113.0]);
+        let back = SpectrumImage::from_spectra(spectra.clone(), (2, 3), axis("y"), axis("x")).unwrap();
+        assert_eq!(back, image);
+        let columns_first = spectra.values().t().as_standard_layout().into_owned().reversed_axes();
+        assert!(!columns_first.is_standard_layout());
+        let columns_first = Spectra::new(columns_first, axis("energy")).unwrap();
+        assert_eq!(SpectrumImage::from_spectra(columns_first, (2, 3), axis("y"), axis("x")), Ok(image));
+        let wrong = SpectrumImage::from_spectra(spectra.clone(), (2, 2), axis("y"), axis("x"));
+        assert_eq!(wrong, Err(Error::Length { what: "spectra".into(), found: 6, expected: 4 }));
+        assert!(SpectrumImage::from_spectra(spectra.clone(), (usize::MAX, 2), axis("y"), axis("x")).is_err());
+        let some = spectra.select(&[4, 0]).unwrap();
+        assert_eq!(some.values().column(0).to_vec(), [110.0, 0.0]);
+        assert!(spectra.select(&[6]).is_err() && spectra.select(&[]).is_err());
+        assert_eq!(SpectrumImage::from(spectra).values().dim(), (6, 1, 4));
     }
 
     #[test]
