@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use dfdx::tensor::Cpu;
 use ndarray::Array1;
-use parsimon_core::Embedding;
+use parsimon_core::{Embed, Embedding};
 use parsimon_ivae::{Grid, Ivae, steps};
 use parsimon_report::Figure;
 use parsimon_report::colour::ColourMap;
@@ -226,7 +226,8 @@ fn learning_curve(analysis: &Analysis) -> Result<Figure> {
 fn pca(analysis: &Analysis) -> Result<Vec<Figure>> {
     let components = analysis.pca.patterns().context("principal components are images")?;
     let ratio = analysis.pca.model.explained_variance_ratio().to_vec();
-    let figure = figures::components(components.view(), &ratio, "Principal components")?;
+    let names: Vec<String> = (1..=ratio.len()).map(|k| format!("PC{k}")).collect();
+    let figure = figures::components(components.view(), &names, &ratio, "Principal components")?;
     let caption = figure.caption.clone();
     let mut drawn = vec![figure.named("pca_components", &caption)];
     for name in pca_columns(&analysis.components).into_iter().take(PCA_MAPS) {

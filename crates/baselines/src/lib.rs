@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod after;
 mod cholesky;
 mod dbscan;
 mod divergence;
@@ -23,6 +24,7 @@ mod som;
 mod svd;
 mod within;
 
+pub use after::{AfterPca, AfterPcaModel};
 pub use dbscan::{Dbscan, DbscanModel};
 pub use error::{Error, Result};
 pub use grid::Grid;

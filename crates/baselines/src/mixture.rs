@@ -285,13 +285,7 @@ impl Fit {
         let log_likelihood = self.likelihood - sd.iter().map(|s| s.ln()).sum::<f64>();
         self.means = &self.means * sd + mean;
         self.factors.iter_mut().for_each(|factor| *factor *= &sd.view().insert_axis(Axis(1)));
-        let shapes = match self.covariance {
-            Covariance::Full => k * d * (d + 1) / 2,
-            Covariance::Tied => d * (d + 1) / 2,
-            Covariance::Diagonal => k * d,
-            Covariance::Spherical => k,
-        };
-        let free = (k * d + k - 1 + shapes) as f64;
+        let free = free(self.covariance, k, d) as f64;
         let twice = 2.0 * n as f64 * log_likelihood;
         GaussianMixtureModel {
             weights: self.weights,
@@ -304,6 +298,17 @@ impl Fit {
             factors: self.factors,
         }
     }
+}
+
+/// Free numbers of K components in D columns.
+fn free(covariance: Covariance, k: usize, d: usize) -> usize {
+    let shapes = match covariance {
+        Covariance::Full => k * d * (d + 1) / 2,
+        Covariance::Tied => d * (d + 1) / 2,
+        Covariance::Diagonal => k * d,
+        Covariance::Spherical => k,
+    };
+    k * d + k - 1 + shapes
 }
 
 /// ln Σ eˣ.
@@ -430,6 +435,11 @@ impl RowModel for GaussianMixtureModel {
 
     fn patterns(&self) -> Option<Array2<f64>> {
         Some(self.means.clone())
+    }
+
+    fn parameters(&self) -> Option<usize> {
+        let (k, d) = self.means.dim();
+        Some(free(self.covariance, k, d))
     }
 }
 

@@ -112,6 +112,14 @@ impl RowModel for PcaModel {
     fn rows_of(&self, columns: ArrayView2<'_, f64>) -> Option<Array2<f64>> {
         Some(product(columns, self.components.view()) + &self.mean)
     }
+
+    fn goes_back(&self) -> bool {
+        true
+    }
+
+    fn parameters(&self) -> Option<usize> {
+        Some(self.components.len() + self.mean.len())
+    }
 }
 
 speaks_linfa!(Pca, PcaModel);

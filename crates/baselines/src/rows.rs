@@ -50,6 +50,16 @@ pub trait RowModel {
     fn rows_of(&self, _columns: ArrayView2<'_, f64>) -> Option<Array2<f64>> {
         None
     }
+
+    /// Whether [`RowModel::rows_of`] goes back.
+    fn goes_back(&self) -> bool {
+        false
+    }
+
+    /// Numbers that were fitted, if they can be counted; if nothing else is said, those of the patterns.
+    fn parameters(&self) -> Option<usize> {
+        self.patterns().map(|p| p.len())
+    }
 }
 
 /// A model of rows that are patches.
@@ -70,11 +80,6 @@ impl<M: RowModel> OnPatches<M> {
         let width = w * c;
         Array4::from_shape_fn((rows.nrows(), h, w, c), |(n, y, x, z)| rows[(n, y * width + x * c + z)] as f32)
     }
-
-    /// Images that stand for the columns or classes, K×H×W×C.
-    pub fn patterns(&self) -> Option<Array4<f32>> {
-        self.model.patterns().map(|rows| self.images(rows))
-    }
 }
 
 impl<M: RowModel> Embed for OnPatches<M> {
@@ -93,6 +98,18 @@ impl<M: RowModel> Embed for OnPatches<M> {
             embedding.set_class(classes).map_err(Error::Core)?;
         }
         Ok(embedding)
+    }
+
+    fn generator(&self) -> Option<&dyn Generate> {
+        if self.model.goes_back() { Some(self) } else { None }
+    }
+
+    fn patterns(&self) -> Option<Array4<f32>> {
+        self.model.patterns().map(|rows| self.images(rows))
+    }
+
+    fn parameters(&self) -> Option<usize> {
+        self.model.parameters()
     }
 }
 

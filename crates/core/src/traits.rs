@@ -27,6 +27,21 @@ pub trait Embed {
     /// # Errors
     /// If the patches differ in size or channels from those it was fitted on.
     fn embed(&self, data: &Patches) -> Result<Embedding, BoxError>;
+
+    /// The same as a maker of data from latents, if it can go back.
+    fn generator(&self) -> Option<&dyn Generate> {
+        None
+    }
+
+    /// Images that stand for its columns or classes, K×H×W×C: components, endmembers, centres, if it has any.
+    fn patterns(&self) -> Option<Array4<f32>> {
+        None
+    }
+
+    /// Numbers that were fitted, if they can be counted.
+    fn parameters(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// A way to represent patches, before it has seen any.

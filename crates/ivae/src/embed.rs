@@ -193,6 +193,16 @@ impl<D: Compute> Embed for Ivae<D> {
     fn embed(&self, data: &Patches) -> std::result::Result<Embedding, BoxError> {
         Ok(self.embedding(data)?)
     }
+
+    fn generator(&self) -> Option<&dyn Generate> {
+        Some(self)
+    }
+
+    fn parameters(&self) -> Option<usize> {
+        let mut count = 0;
+        self.visit("", &mut |_, matrix| count += matrix.shape().num_elements());
+        Some(count)
+    }
 }
 
 impl<D: Compute> Generate for Ivae<D> {

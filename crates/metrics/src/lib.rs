@@ -7,6 +7,7 @@ mod neighbours;
 mod partitions;
 mod reconstruction;
 mod regression;
+mod trust;
 
 pub use angles::{AngleScore, ClassAngle, circular_correlation};
 pub use detection::{DetectionScores, SiteMatch, away_from_edges, detection_scores, labels_of_matches, match_sites};
@@ -15,3 +16,4 @@ pub use neighbours::{NearestNeighbours, accuracy_within, held_out_accuracy, near
 pub use partitions::{adjusted_rand_index, boundary_length};
 pub use reconstruction::{reconstruction_error, reconstruction_errors};
 pub use regression::held_out_regression;
+pub use trust::trustworthiness;

@@ -8,6 +8,7 @@ pub mod colour;
 mod curve;
 mod density;
 mod error;
+mod field;
 mod figure;
 pub mod html;
 mod legend;
@@ -23,6 +24,7 @@ mod view;
 pub mod figures {
     pub use crate::bars::ScaleBar;
     pub use crate::curve::{LearningCurve, learning_curve};
+    pub use crate::field::{class_field, field};
     pub use crate::figure::{grid, side_by_side};
     pub use crate::lines::{Line, Steps, lines};
     pub use crate::maps::{MapStyle, class_map, image, site_map};

@@ -184,7 +184,7 @@ fn dotted(image: &Image, sites: &Sites, view: View, colour: impl Fn(usize) -> [u
 }
 
 /// Sets a map on the sheet with a thin frame around it.
-fn framed(canvas: &mut Canvas, map: Canvas, x: f64, y: f64) {
+pub(crate) fn framed(canvas: &mut Canvas, map: Canvas, x: f64, y: f64) {
     let (w, h) = (map.width(), map.height());
     canvas.place(&map.picture(), x as i64, y as i64);
     canvas.frame([x - 0.75, y - 0.75, w + 1.5, h + 1.5], Pen::solid(1.5, INK));

@@ -146,22 +146,27 @@ pub fn patches(examples: ArrayView4<'_, f32>, decoded: ArrayView4<'_, f32>, titl
     Ok(Figure { name: "patches".into(), title: title.into(), caption, image: canvas.picture() })
 }
 
-/// Principal components (or other signed loadings) as images, one colour range for all, symmetric about zero.
+/// Components (or centres, endmembers) as images, one colour range for all: symmetric about zero if they have signs.
 ///
 /// # Shapes
-/// `components`: K×H×W×C; `explained`: the share of the variance of each (0 to 1), or empty if unknown.
+/// `components`: K×H×W×C; `names`: K; `explained`: the share of the variance of each (0 to 1), or empty if unknown.
 ///
 /// # Errors
 /// If there is no component, lengths differ, or a value is not finite.
-pub fn components(components: ArrayView4<'_, f32>, explained: &[f64], title: &str) -> Result<Figure> {
+pub fn components(components: ArrayView4<'_, f32>, names: &[String], explained: &[f64], title: &str) -> Result<Figure> {
     check_images(components, "components")?;
     let k = components.dim().0;
+    check_length("names of the components", names.len(), k)?;
     if !explained.is_empty() {
         check_length("explained shares of variance", explained.len(), k)?;
         check_finite("explained shares of variance", explained.iter().copied())?;
     }
     let values = all(components);
-    let bar = ColourBar::new(ColourMap::Diverging, &values, None, "loading")?;
+    let bar = if values.iter().any(|v| *v < 0.0) {
+        ColourBar::new(ColourMap::Diverging, &values, None, "loading")?
+    } else {
+        ColourBar::new(ColourMap::Grey, &values, Some(range(components)), "intensity")?
+    };
     let cols = (k as f64).sqrt().ceil() as usize;
     let rows = k.div_ceil(cols);
     let [w, h] = tile_size(components, rows, cols, SIDE).map(|s| s.min(420.0));
@@ -171,7 +176,7 @@ pub fn components(components: ArrayView4<'_, f32>, explained: &[f64], title: &st
     for (i, image) in components.axis_iter(Axis(0)).enumerate() {
         let (x, y) = (MARGIN + (i % cols) as f64 * pitch_x, top + (i / cols) as f64 * pitch_y);
         let share = explained.get(i).map(|e| format!(" · {} %", ticks::plain(100.0 * e, 1))).unwrap_or_default();
-        let name = format!("PC{}{share}", i + 1);
+        let name = format!("{}{share}", names[i]);
         canvas.text(&name, [x, y + 16.0], Align::Left, text::fitted(&name, TICK, w)?)?;
         canvas.place(&tile(image, [w, h], &bar), x as i64, (y + 36.0) as i64);
         canvas.frame([x, y + 36.0, w, h], Pen::solid(1.5, INK));
@@ -183,7 +188,7 @@ pub fn components(components: ArrayView4<'_, f32>, explained: &[f64], title: &st
     } else {
         format!(" Together they explain {} % of the variance.", ticks::plain(100.0 * total, 1))
     };
-    let caption = format!("The first {k} principal components of the patches.{share}");
+    let caption = format!("{title}: {k} images that stand for what was found.{share}");
     Ok(Figure { name: "components".into(), title: title.into(), caption, image: canvas.picture() })
 }
 
@@ -238,6 +243,10 @@ mod tests {
     use super::*;
     use ndarray::Array4;
 
+    fn names(k: usize) -> Vec<String> {
+        (1..=k).map(|k| format!("pc{k}")).collect()
+    }
+
     #[test]
     fn the_manifold_grows_to_the_right_and_upwards() {
         // Brightness 0, 1/3, 2/3, 1 in the order of the images.
@@ -270,18 +279,21 @@ mod tests {
         assert!(refused.to_string().contains("length 4, expected 6"), "{refused}");
         let other = Array4::zeros((4, 3, 2, 1));
         assert!(matches!(patches(images.view(), other.view(), ""), Err(Error::Length { .. })));
-        assert!(matches!(components(images.view(), &[0.5], ""), Err(Error::Length { .. })));
+        assert!(matches!(components(images.view(), &names(4), &[0.5], ""), Err(Error::Length { .. })));
         images[[2, 0, 0, 0]] = f32::NAN;
-        assert!(matches!(components(images.view(), &[], ""), Err(Error::NotFinite { count: 1, first: 18, .. })));
+        assert!(matches!(
+            components(images.view(), &names(4), &[], ""),
+            Err(Error::NotFinite { count: 1, first: 18, .. })
+        ));
         let none = Array4::zeros((0, 3, 3, 1));
-        assert!(matches!(components(none.view(), &[], ""), Err(Error::Empty { .. })));
+        assert!(matches!(components(none.view(), &[], &[], ""), Err(Error::Empty { .. })));
     }
 
     #[test]
     fn flat_and_one_pixel_patches_can_be_drawn() {
         let flat = Array4::from_elem((3, 1, 1, 2), 0.5);
         assert!(patches(flat.view(), flat.view(), "flat").is_ok());
-        assert!(components(flat.view(), &[0.5, 0.3, 0.1], "flat").is_ok());
+        assert!(components(flat.view(), &names(3), &[0.5, 0.3, 0.1], "flat").is_ok());
         assert!(manifold(flat.view(), &[0.0], &[0.0, 1.0, 2.0], "z1", "z2", "flat").is_ok());
     }
 }

@@ -86,7 +86,8 @@ pub fn scores(latents: &Embedding, known: &Dataset, run: &Path, symmetry: impl F
             found.extend(told.map(|v| (format!("class by neighbours{name}"), v)));
         }
         let mixture = || -> Option<f64> {
-            let model = GaussianMixture::new(classes.len()).fit(fitted.mapv(f64::from).view()).ok()?;
+            let model =
+                GaussianMixture::params(classes.len()).starts(STARTS).fit_matrix(fitted.mapv(f64::from).view()).ok()?;
             let parts = model.classes(held.mapv(f64::from).view()).ok()?;
             adjusted_rand_index(of_test.view(), parts.view()).ok()
         };

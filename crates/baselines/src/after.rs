@@ -1,0 +1,128 @@
+use ndarray::{Array2, ArrayView2};
+
+use crate::params::{Check, Method, Params};
+use crate::pca::{Pca, PcaModel};
+use crate::rows::{RowEmbedding, RowModel};
+use crate::{Error, Result};
+
+/// A method on the first principal components of the rows, in place of the rows themselves.
+///
+/// Distances in a few hundred columns are mostly noise, and covariances have more numbers than there are rows. Patterns lead back
+/// through the components.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AfterPca<M> {
+    components: usize,
+    method: Params<M>,
+}
+
+impl<M: Check> AfterPca<M> {
+    /// The method on so many components, or on as many as the rows have if they are fewer.
+    pub fn params(components: usize, method: Params<M>) -> Params<Self> {
+        Params(Self { components, method })
+    }
+}
+
+impl<M: Check> Check for AfterPca<M> {
+    fn check(&self) -> Result<()> {
+        self.method.0.check()?;
+        if self.components == 0 {
+            return Err(Error::parameter("number of components", 0, "1 and more"));
+        }
+        Ok(())
+    }
+}
+
+impl<M: Method> Method for AfterPca<M> {
+    type Model = AfterPcaModel<M::Model>;
+
+    fn fit_rows(&self, rows: ArrayView2<'_, f64>) -> Result<Self::Model> {
+        let (n, d) = rows.dim();
+        let most = self.components.min(n.saturating_sub(1)).min(d);
+        let of = |components: usize| Pca::params(components).0.fit_rows(rows);
+        let pca = match of(most.max(1)) {
+            Err(Error::Rank { rank, .. }) if rank > 0 => of(rank)?,
+            other => other?,
+        };
+        let scores = pca.embed_rows(rows)?.columns;
+        Ok(AfterPcaModel { model: self.method.0.fit_rows(scores.view())?, pca })
+    }
+}
+
+/// What a method has found in principal components.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AfterPcaModel<M> {
+    /// The components.
+    pub pca: PcaModel,
+    /// What was found in them.
+    pub model: M,
+}
+
+impl<M: RowModel> RowModel for AfterPcaModel<M> {
+    fn width(&self) -> usize {
+        self.pca.width()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.model.names()
+    }
+
+    fn embed_rows(&self, rows: ArrayView2<'_, f64>) -> Result<RowEmbedding> {
+        self.model.embed_rows(self.pca.embed_rows(rows)?.columns.view())
+    }
+
+    fn patterns(&self) -> Option<Array2<f64>> {
+        self.model.patterns().and_then(|patterns| self.pca.rows_of(patterns.view()))
+    }
+
+    fn rows_of(&self, columns: ArrayView2<'_, f64>) -> Option<Array2<f64>> {
+        self.model.rows_of(columns).and_then(|scores| self.pca.rows_of(scores.view()))
+    }
+
+    fn goes_back(&self) -> bool {
+        self.model.goes_back()
+    }
+
+    fn parameters(&self) -> Option<usize> {
+        Some(self.model.parameters()? + self.pca.parameters()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{GaussianMixture, KMeans};
+
+    /// Two kinds of rows of 40 columns, of which three vary.
+    fn rows() -> Array2<f64> {
+        Array2::from_shape_fn((60, 40), |(i, j)| match j {
+            0 => 10.0 * (i % 2) as f64,
+            1 | 2 => ((i * (j + 3)) % 7) as f64,
+            _ => 1.0,
+        })
+    }
+
+    #[test]
+    fn classes_and_centres_are_those_of_the_rows() {
+        let rows = rows();
+        let model = AfterPca::params(20, KMeans::params(2)).fit_matrix(rows.view()).unwrap();
+        let found = model.embed_rows(rows.view()).unwrap();
+        let classes = found.classes.unwrap();
+        assert!((0..60).all(|i| classes[i] == classes[i % 2]) && classes[0] != classes[1]);
+        let centre = model.patterns().unwrap().row(classes[1] as usize).to_owned();
+        assert!((centre[0] - 10.0).abs() < 1e-6 && (centre[30] - 1.0).abs() < 1e-6, "{centre}");
+        assert_eq!(found.columns.ncols(), 2);
+        assert!(model.rows_of(found.columns.view()).is_none() && !model.goes_back());
+    }
+
+    #[test]
+    fn parameters_of_both_are_checked() {
+        let rows = rows();
+        let refused =
+            |params: Params<AfterPca<GaussianMixture>>| params.fit_matrix(rows.view()).unwrap_err().to_string();
+        assert!(refused(AfterPca::params(0, GaussianMixture::params(2))).contains("components is 0"));
+        assert!(refused(AfterPca::params(2, GaussianMixture::params(2).starts(0))).contains("starts is 0"));
+        let alike = Array2::ones((5, 3));
+        let error = AfterPca::params(2, KMeans::params(1)).fit_matrix(alike.view()).unwrap_err();
+        assert_eq!(error, Error::Rank { components: 2, rank: 0 });
+    }
+}
