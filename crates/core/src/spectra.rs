@@ -1,7 +1,7 @@
 use ndarray::{Array, Array2, Array3, ArrayView2, ArrayView3, Axis as Dim, Dimension};
 
 use crate::patches::check_finite;
-use crate::{Axis, Error, Result};
+use crate::{Axis, Error, Metadata, Result};
 
 /// Spectra of equal length, one per row.
 ///
@@ -67,6 +67,8 @@ pub struct SpectrumImage {
     y: Axis,
     x: Axis,
     energy: Axis,
+    /// Title, elements, beam and the like.
+    pub metadata: Metadata,
 }
 
 impl SpectrumImage {
@@ -79,7 +81,7 @@ impl SpectrumImage {
             return Err(Error::Empty { what: "spectrum image", shape: values.shape().to_vec() });
         }
         check_finite("spectrum image", values.view())?;
-        Ok(Self { values, y, x, energy })
+        Ok(Self { values, y, x, energy, metadata: Metadata::default() })
     }
 
     /// The image whose pixels, row by row, the spectra are.
@@ -102,6 +104,12 @@ impl SpectrumImage {
     /// The values, H×W×L.
     pub fn values(&self) -> ArrayView3<'_, f64> {
         self.values.view()
+    }
+
+    /// The same spectrum image with this metadata.
+    pub fn with_metadata(mut self, metadata: Metadata) -> Self {
+        self.metadata = metadata;
+        self
     }
 
     /// Calibration of rows, columns and spectrum.

@@ -27,9 +27,36 @@ pub(crate) fn spectra(path: &Path, values: Array2<f64>, energy: Axis) -> Result<
     Spectra::new(values, energy).map(Content::Spectra).map_err(|e| Error::data(path, e))
 }
 
-pub(crate) fn spectrum_image(path: &Path, values: Array3<f64>, [y, x, energy]: [Axis; 3]) -> Result<Content> {
-    let made = SpectrumImage::new(values, y, x, energy);
-    made.map(Content::SpectrumImage).map_err(|e| Error::data(path, e))
+pub(crate) fn spectrum_image(path: &Path, values: Array3<f64>, axes: [Axis; 3], metadata: Metadata) -> Result<Content> {
+    let [y, x, energy] = axes;
+    let made = SpectrumImage::new(values, y, x, energy).map_err(|e| Error::data(path, e))?;
+    Ok(Content::SpectrumImage(made.with_metadata(metadata)))
+}
+
+/// A spectrum image of one row, whose columns are the places along the line.
+pub(crate) fn line_scan(path: &Path, values: Array2<f64>, axes: [Axis; 2], metadata: Metadata) -> Result<Content> {
+    let [position, energy] = axes;
+    let values = values.insert_axis(Dim(0));
+    spectrum_image(path, values, [Axis::uncalibrated("y"), Axis { name: "x".into(), ..position }, energy], metadata)
+}
+
+/// Whether spectra, and only they, run along an axis of this unit.
+pub(crate) fn is_spectral(axis: &Axis) -> bool {
+    is_wavenumber(&axis.unit) || ["ev", "kev", "mev"].contains(&axis.unit.to_ascii_lowercase().as_str())
+}
+
+/// The axis of spectra, named after what its unit measures; `energy` if the unit does not tell.
+pub(crate) fn spectral(axis: Axis) -> Axis {
+    let name = match axis.nanometres() {
+        Some(_) => "wavelength",
+        None if is_wavenumber(&axis.unit) => "wavenumber",
+        None => "energy",
+    };
+    Axis { name: name.into(), ..axis }
+}
+
+fn is_wavenumber(unit: &str) -> bool {
+    matches!(unit, "1/cm" | "cm-1" | "cm^-1" | "cm⁻¹")
 }
 
 /// Rank 1 a spectrum, rank 2 an image, rank 3 a movie; `axes` are those of a 3-D array, of which the last are used.

@@ -3,7 +3,7 @@ use std::path::Path;
 use parsimon_core::{Axis, Image, Movie, Spectra, SpectrumImage};
 
 use crate::files::{self, Format};
-use crate::{Error, Result, dm, hyperspy, numpy, png, tiff};
+use crate::{Error, Result, bcf, dm, hyperspy, numpy, png, tiff};
 
 /// What a microscopy file holds.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,9 +13,9 @@ pub enum Content {
     Image(Image),
     /// Several images of one shape.
     Movie(Movie),
-    /// Spectra, one per row: a point, a line scan, a list.
+    /// Spectra, one per row: a point, a list.
     Spectra(Spectra),
-    /// A spectrum at every pixel.
+    /// A spectrum at every pixel; a line scan has one row, and its columns are the places along the line.
     SpectrumImage(SpectrumImage),
 }
 
@@ -33,15 +33,15 @@ impl Content {
                 let (n, length) = spectra.values().dim();
                 format!("{n} spectra of {length} channels")
             }
-            Self::SpectrumImage(image) => {
-                let (h, w, l) = image.values().dim();
-                format!("a spectrum image of {h}×{w} pixels and {l} channels")
-            }
+            Self::SpectrumImage(image) => match image.values().dim() {
+                (1, n, l) => format!("a line scan of {n} spectra of {l} channels"),
+                (h, w, l) => format!("a spectrum image of {h}×{w} pixels and {l} channels"),
+            },
         }
     }
 }
 
-/// Reads a DM3, DM4, TIFF, PNG, NPY, NPZ or HyperSpy HDF5 file; the content tells which it is, not the name.
+/// Reads a DM3, DM4, Bruker BCF, TIFF, PNG, NPY, NPZ or HyperSpy HDF5 file; the content tells which it is, not the name.
 ///
 /// Values keep the range they are stored in. Pixels that are NaN or infinite are masked ([`Image::is_masked`]).
 ///
@@ -51,11 +51,27 @@ pub fn read(path: &Path) -> Result<Content> {
     let bytes = files::read_bytes(path)?;
     match Format::of(&bytes) {
         Some(Format::Dm) => dm::read(path, &bytes),
+        Some(Format::Bcf) => bcf::read(path, &bytes),
         Some(Format::Tiff) => tiff::read(path, &bytes),
         Some(Format::Png) => png::read(path, &bytes).map(Content::Image),
         Some(Format::Npy) => numpy::read_npy(path, bytes),
         Some(Format::Npz) => numpy::read_npz(path, &bytes),
         Some(Format::Hdf5) => hyperspy::read(path, bytes),
+        None => Err(files::unknown(path, &bytes)),
+    }
+}
+
+/// Reads the images that the electron detectors took with the map of a Bruker BCF file, such as backscattered electrons.
+///
+/// Images without a signal are left out. Each is titled by its detector.
+///
+/// # Errors
+/// If the file cannot be read, is no BCF file or is damaged.
+pub fn read_detector_images(path: &Path) -> Result<Vec<Image>> {
+    let bytes = files::read_bytes(path)?;
+    match Format::of(&bytes) {
+        Some(Format::Bcf) => bcf::images(path, &bytes),
+        Some(other) => Err(Error::content(path, format!("{} data", other.name()), "a Bruker BCF file")),
         None => Err(files::unknown(path, &bytes)),
     }
 }

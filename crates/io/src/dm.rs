@@ -89,32 +89,44 @@ fn metadata(path: &Path, image: &ImageInfo, label: &str, count: usize) -> Metada
     metadata
 }
 
+/// The stored dimension along which spectra run: the one whose unit says so, or that where DM has it in data it calls
+/// spectra. Lengths are wavelengths only there.
+fn spectral_dimension(image: &ImageInfo, rank: usize) -> Option<usize> {
+    let by_unit = (0..rank.min(3)).find(|&k| assemble::is_spectral(&axis(image, k, "")));
+    by_unit.or_else(|| {
+        let kind = image.extra.get("meta_format").and_then(|v| v.as_str()).unwrap_or_default().trim().to_lowercase();
+        matches!(kind.as_str(), "spectrum" | "spectrum image").then_some(if rank == 3 { 2 } else { 0 })
+    })
+}
+
 fn shaped(path: &Path, values: Vec<f64>, sizes: &[usize], image: &ImageInfo, metadata: Metadata) -> Result<Content> {
     let fail = |e: ndarray::ShapeError| Error::format(path, "DM3/DM4", e);
-    let kind = image.extra.get("meta_format").and_then(|v| v.as_str()).unwrap_or_default().trim().to_lowercase();
-    let energy = |k: usize| matches!(axis(image, k, "").unit.as_str(), "eV" | "keV" | "meV");
-    let spectral = matches!(kind.as_str(), "spectrum" | "spectrum image");
-    match *sizes {
-        [l] => {
+    let along = spectral_dimension(image, sizes.len());
+    let spectral = |k: usize| assemble::spectral(axis(image, k, ""));
+    match (sizes, along) {
+        (&[l], _) | (&[l, 1], Some(0)) => {
             let values = Array2::from_shape_vec((1, l), values).map_err(fail)?;
-            assemble::spectra(path, values, axis(image, 0, "energy"))
+            assemble::spectra(path, values, spectral(0))
         }
-        [l, n] if spectral || energy(0) => {
-            let values = Array2::from_shape_vec((n, l), values).map_err(fail)?;
-            assemble::spectra(path, values, axis(image, 0, "energy"))
+        (&[w, h], Some(k)) => {
+            let stored = Array2::from_shape_vec((h, w), values).map_err(fail)?;
+            let values = if k == 0 { stored } else { stored.reversed_axes() };
+            let values = values.as_standard_layout().into_owned();
+            assemble::line_scan(path, values, [axis(image, 1 - k, "x"), spectral(k)], metadata)
         }
-        [w, h] => {
+        (&[w, h], None) => {
             let values = Array2::from_shape_vec((h, w), values).map_err(fail)?;
             assemble::image(path, values, [axis(image, 1, "y"), axis(image, 0, "x")], metadata).map(Content::Image)
         }
-        [w, h, l] if spectral || energy(2) => {
-            // Stored with x fastest and energy slowest; core has the energy fastest.
-            let stored = Array3::from_shape_vec((l, h, w), values).map_err(fail)?;
-            let values = stored.permuted_axes([1, 2, 0]).as_standard_layout().into_owned();
-            let axes = [axis(image, 1, "y"), axis(image, 0, "x"), axis(image, 2, "energy")];
-            assemble::spectrum_image(path, values, axes)
+        (&[a, b, c], Some(k)) => {
+            // Stored with the first dimension fastest, mostly x, and energy slowest; core has the energy fastest.
+            let stored = Array3::from_shape_vec((c, b, a), values).map_err(fail)?;
+            let (y, x) = [(2, 1), (2, 0), (1, 0)][k];
+            let values = stored.permuted_axes([2 - y, 2 - x, 2 - k]).as_standard_layout().into_owned();
+            let axes = [axis(image, y, "y"), axis(image, x, "x"), spectral(k)];
+            assemble::spectrum_image(path, values, axes, metadata)
         }
-        [w, h, n] => {
+        (&[w, h, n], None) => {
             let values = Array3::from_shape_vec((n, h, w), values).map_err(fail)?;
             let along = axis(image, 2, "time");
             let name = if along.nanometres().is_some() { "z" } else { "time" };

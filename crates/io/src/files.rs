@@ -1,7 +1,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use crate::{Error, Result};
+use crate::{Error, Result, bcf};
 
 /// A format as its first bytes tell it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,12 +12,14 @@ pub(crate) enum Format {
     Npy,
     Npz,
     Hdf5,
+    Bcf,
 }
 
 /// Endings that promise a format, for messages about files that break the promise.
-const ENDINGS: [(&str, &str); 12] = [
+const ENDINGS: [(&str, &str); 13] = [
     ("dm3", "DM3"),
     ("dm4", "DM4"),
+    ("bcf", "Bruker BCF"),
     ("tif", "TIFF"),
     ("tiff", "TIFF"),
     ("png", "PNG"),
@@ -39,6 +41,8 @@ impl Format {
         let hdf5 = |at: usize| bytes.get(at..).is_some_and(|b| b.starts_with(b"\x89HDF\r\n\x1a\n"));
         if starts(b"II*\0") || starts(b"MM\0*") || starts(b"II+\0") || starts(b"MM\0+") {
             Some(Self::Tiff)
+        } else if starts(bcf::MAGIC) {
+            Some(Self::Bcf)
         } else if starts(b"\x89PNG\r\n\x1a\n") {
             Some(Self::Png)
         } else if starts(b"\x93NUMPY") {
@@ -65,6 +69,7 @@ impl Format {
             Self::Npy => "NPY",
             Self::Npz => "NPZ",
             Self::Hdf5 => "HDF5",
+            Self::Bcf => "Bruker BCF",
         }
     }
 }
@@ -98,8 +103,8 @@ pub(crate) fn unknown(path: &Path, bytes: &[u8]) -> Error {
     let reason = match promised {
         _ if bytes.is_empty() => "the file is empty".to_owned(),
         Some("raw") | None => format!(
-            "it begins with {first}, which is neither DM3, DM4, TIFF, PNG, NPY, NPZ nor HDF5; raw numbers need a \
-             description such as `f64le,256x256,skip=8`"
+            "it begins with {first}, which is neither DM3, DM4, BCF, TIFF, PNG, NPY, NPZ nor HDF5; raw numbers \
+             need a description such as `f64le,256x256,skip=8`"
         ),
         Some(format) => format!("the name says {format}, but the content begins with {first}"),
     };

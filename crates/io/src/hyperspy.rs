@@ -66,15 +66,15 @@ pub(crate) fn read(path: &Path, bytes: Vec<u8>) -> Result<Content> {
     match (signal, shape.len()) {
         (1, 1) => {
             let values = values.insert_axis(Dim(0)).into_dimensionality().map_err(squeeze)?;
-            assemble::spectra(path, values, next("energy"))
+            assemble::spectra(path, values, assemble::spectral(next("energy")))
         }
         (1, 2) => {
-            next("position");
-            assemble::spectra(path, values.into_dimensionality().map_err(squeeze)?, next("energy"))
+            let axes = [next("x"), assemble::spectral(next("energy"))];
+            assemble::line_scan(path, values.into_dimensionality().map_err(squeeze)?, axes, metadata)
         }
         (1, 3) => {
-            let axes = [next("y"), next("x"), next("energy")];
-            assemble::spectrum_image(path, values.into_dimensionality().map_err(squeeze)?, axes)
+            let axes = [next("y"), next("x"), assemble::spectral(next("energy"))];
+            assemble::spectrum_image(path, values.into_dimensionality().map_err(squeeze)?, axes, metadata)
         }
         (2, 2) => {
             let axes = [next("y"), next("x")];

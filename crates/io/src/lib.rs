@@ -2,6 +2,7 @@
 
 mod assemble;
 mod atomic;
+mod bcf;
 mod colour;
 mod content;
 mod dataset;
@@ -22,7 +23,7 @@ mod sites;
 mod tiff;
 
 pub use atomic::{Writer, write_atomically};
-pub use content::{Content, read, read_frame, read_image, with_pixel_size};
+pub use content::{Content, read, read_detector_images, read_frame, read_image, with_pixel_size};
 pub use dataset::{read_dataset, write_dataset};
 pub use error::{Error, Result};
 pub use hyperspy::UNITLESS;

@@ -45,7 +45,7 @@ pub(crate) fn pixel_axes(arrays: &Arrays) -> [Axis; 3] {
 /// The axis from `spectra_axis` (offset, step) and `spectra_unit`, if they are there.
 pub(crate) fn spectra_axis(arrays: &Arrays) -> Axis {
     match (numbers(arrays.get("spectra_axis")).as_deref(), text(arrays, "spectra_unit")) {
-        (Some(&[offset, scale]), Some(unit)) => Axis::new("energy", scale, offset, &unit),
+        (Some(&[offset, scale]), Some(unit)) => assemble::spectral(Axis::new("energy", scale, offset, &unit)),
         _ => Axis::uncalibrated("energy"),
     }
 }

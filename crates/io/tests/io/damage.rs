@@ -1,11 +1,14 @@
 use ndarray::Array2;
 use parsimon_core::{Axis, Image};
-use parsimon_io::{read, read_dataset, read_latents, read_scene, read_sites_csv, write_png, write_tiff};
+use parsimon_io::{
+    read, read_dataset, read_detector_images, read_latents, read_scene, read_sites_csv, write_png, write_tiff,
+};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::bcf_writer::{BcfWriter, Packing};
 use crate::dm_writer::{DmWriter, Picture};
-use crate::{Folder, hyperspy, message, numpy, pictures};
+use crate::{Folder, bcf, hyperspy, message, numpy, pictures};
 
 /// A sound file of each format: its name and its bytes.
 fn sound(folder: &Folder) -> Vec<(String, Vec<u8>)> {
@@ -40,6 +43,10 @@ fn sound(folder: &Folder) -> Vec<(String, Vec<u8>)> {
     for name in ["image_float16.hspy", "movie_int16_big_endian.hspy", "spectrum_image_uint32.hspy"] {
         files.push((name.into(), std::fs::read(hyperspy::fixture(name)).unwrap()));
     }
+    let writer = BcfWriter { chunk: 4096, compressed: false, packing: Packing::Runs };
+    files.push(("plain.bcf".into(), writer.file(&bcf::few())));
+    let writer = BcfWriter { chunk: 576, compressed: true, packing: Packing::Narrow };
+    files.push(("packed.bcf".into(), writer.file(&bcf::few())));
     files
 }
 
@@ -49,6 +56,7 @@ fn survives(folder: &Folder, name: &str, bytes: &[u8]) {
     let lines = [
         read(&path).err(),
         read_dataset(&path).err(),
+        read_detector_images(&path).err(),
         read_latents(&path).err(),
         read_scene(&path).err(),
         read_sites_csv(&path).err(),

@@ -83,13 +83,40 @@ fn spectra_line_scans_and_spectrum_images_keep_their_axes() {
     assert_eq!(spectra.values().dim(), (1, 7));
     assert!((spectra.energy().offset + 2.0).abs() < 1e-6);
     let line = writer.file(&[of(&[7, 3], &[energy, NM], "Spectrum image")], &[]);
-    let Content::Spectra(spectra) = read(&folder.write("l.dm4", line)).unwrap() else { panic!("a line scan") };
-    assert_eq!((spectra.values().dim(), spectra.values()[[2, 5]]), ((3, 7), 19.0));
+    let Content::SpectrumImage(line) = read(&folder.write("l.dm4", line)).unwrap() else { panic!("a line scan") };
+    assert_eq!((line.values().dim(), line.values()[[0, 2, 5]]), ((1, 3, 7), 19.0));
+    assert_eq!((line.axes()[1].offset, line.axes()[1].unit.as_str()), (-0.5, "nm"));
+    assert_eq!(line.metadata.extra["voltage_v"], "60000.0");
     let cube = writer.file(&[of(&[3, 2, 4], &[NM, NM, energy], "Spectrum image")], &[]);
     let Content::SpectrumImage(cube) = read(&folder.write("c.dm4", cube)).unwrap() else { panic!("a spectrum image") };
     assert_eq!(cube.values().dim(), (2, 3, 4));
     assert_eq!(cube.values()[[1, 2, 3]], (2 + 3 + 3 * 6) as f64);
     assert_eq!(cube.axes().map(|a| a.unit.as_str()), ["nm", "nm", "eV"]);
+    // Without the name of its format, data are spectra where a unit says so, whichever dimension that is.
+    for (sizes, k) in [([4, 3, 2], 0), ([3, 4, 2], 1), ([3, 2, 4], 2)] {
+        let mut calibrations = [(0.5, 0.0, "µm"), (0.25, 0.0, "µm")].to_vec();
+        calibrations.insert(k, (5.0, -100.0, "1/cm"));
+        let cube = writer.file(&[of(&sizes, &calibrations, "")], &[]);
+        let Content::SpectrumImage(cube) = read(&folder.write("c.dm4", cube)).unwrap() else {
+            panic!("a spectrum image")
+        };
+        assert_eq!(cube.values().dim(), (2, 3, 4));
+        let steps = [[12, 4, 1], [12, 1, 3], [3, 1, 6]][k];
+        assert_eq!(cube.values()[[1, 2, 3]], (steps[0] + 2 * steps[1] + 3 * steps[2]) as f64);
+        assert_eq!(cube.axes().map(|a| (a.name.as_str(), a.scale)), [("y", 0.25), ("x", 0.5), ("wavenumber", 5.0)]);
+        assert_eq!(cube.axes()[2].offset, 500.0);
+    }
+    let turned = writer.file(&[of(&[3, 7], &[NM, energy], "")], &[]);
+    let Content::SpectrumImage(line) = read(&folder.write("t.dm4", turned)).unwrap() else { panic!("a line scan") };
+    assert_eq!((line.values().dim(), line.values()[[0, 2, 5]]), ((1, 3, 7), 17.0));
+    // A length is a wavelength in spectra, and a length in images.
+    let light = writer.file(&[of(&[7, 3], &[(0.5, -800.0, "nm"), NM], "Spectrum image")], &[]);
+    let Content::SpectrumImage(line) = read(&folder.write("w.dm4", light)).unwrap() else { panic!("a line scan") };
+    assert_eq!((line.axes()[2].name.as_str(), line.axes()[2].value(1.0)), ("wavelength", 400.5));
+    let Content::Image(_) = read(&folder.write("i.dm4", writer.file(&[of(&[7, 3], &[NM, NM], "Image")], &[]))).unwrap()
+    else {
+        panic!("an image")
+    };
     let four = writer.file(&[of(&[2, 2, 2, 2], &[NM, NM, NM, NM], "Image")], &[]);
     assert!(message(read(&folder.write("f.dm4", four)), "f.dm4").contains("4 dimensions"));
 }

@@ -38,8 +38,10 @@ fn navigation_makes_movies_spectra_and_spectrum_images() {
     let Content::SpectrumImage(cube) = content else { panic!("a spectrum image") };
     assert_eq!(cube.values()[[1, 2, 6]], 1206.0);
     assert_eq!((cube.axes()[2].unit.as_str(), cube.axes()[2].offset), ("keV", -0.2));
-    let Content::Spectra(line) = read(&fixture("line_float32.hspy")).unwrap() else { panic!("a line scan") };
-    assert_eq!((line.values()[[2, 6]], line.energy().value(6.0)), (206.0, 103.0));
+    let Content::SpectrumImage(line) = read(&fixture("line_float32.hspy")).unwrap() else { panic!("a line scan") };
+    let [y, x, energy] = line.axes();
+    assert_eq!((line.values()[[0, 2, 6]], energy.value(6.0)), (206.0, 103.0));
+    assert_eq!((x.value(2.0), x.unit.as_str(), y.is_calibrated()), (4.0, "nm", false));
     assert!(message(read_image(&fixture("line_float32.hspy")), "line_float32").contains("3 spectra of 7 channels"));
 }
 

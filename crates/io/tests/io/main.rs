@@ -1,5 +1,7 @@
 //! Every format read back, and every format damaged.
 
+mod bcf;
+mod bcf_writer;
 mod damage;
 mod dm;
 mod dm_writer;

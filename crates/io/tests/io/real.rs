@@ -33,12 +33,19 @@ fn dm3_image() {
 #[test]
 fn dm4_line_scan() {
     let Some(path) = real("cl_linescan.dm4") else { return };
-    let Content::Spectra(spectra) = read(&path).unwrap() else { panic!("a line scan is spectra") };
-    assert_eq!(spectra.values().dim(), (67, 1336));
-    assert_eq!((spectra.values().sum(), spectra.values()[[3, 5]]), (345_947_083.0, 1.0));
-    assert_close(spectra.energy().scale, 0.093_436_114_490_032_2);
-    assert_close(spectra.energy().offset, 811.025_656_265_890_6);
-    assert_eq!(spectra.energy().unit, "nm");
+    let Content::SpectrumImage(line) = read(&path).unwrap() else { panic!("a line scan is a row of spectra") };
+    assert_eq!(line.values().dim(), (1, 67, 1336));
+    assert_eq!((line.values().sum(), line.values()[[0, 3, 5]]), (345_947_083.0, 1.0));
+    let [y, x, wavelength] = line.axes();
+    assert_eq!((wavelength.name.as_str(), wavelength.unit.as_str()), ("wavelength", "nm"));
+    assert_close(wavelength.scale, 0.093_436_114_490_032_2);
+    assert_close(wavelength.offset, 811.025_656_265_890_6);
+    assert_eq!((x.name.as_str(), x.unit.as_str(), x.offset, y.is_calibrated()), ("x", "µm", 0.0, false));
+    assert_close(x.scale, 0.020_634_513_348_340_988);
+    assert_eq!(
+        (line.metadata.title.as_str(), line.metadata.extra["voltage_v"].as_str()),
+        ("test-CL_spectrum-SI", "5000.0")
+    );
 }
 
 #[test]
