@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use crate::analyze_args::{AnalyzeArgs, MethodArg, NormaliseArg, PolarityArg};
+pub use crate::compare::CompareArgs;
 pub use crate::training_args::{CentringArg, DecoderArg, InferenceArg, LikelihoodArg, PrecisionArg, TrainingArgs};
 
 /// From microscopy images to a few meaningful numbers per atom.
@@ -80,6 +81,12 @@ pub enum Command {
         after_help = "Examples:\n  cargo xtask experiment cards --out out/cards\n  cargo xtask experiment shift --seeds 1 --out out/shift\n  cargo xtask experiment my.toml --out out/mine\nWrites table.csv (a line for each training), summary.md (means over the seeds), latents.png, maps.png of data from a micrograph, sweep_*.png of scores against a number of the models, data/ and runs/, where an animation is training.gif. What is there already is not trained again."
     )]
     Experiment(ExperimentArgs),
+    /// Fit several methods to the same samples, and compare what they find, in one table and one report
+    #[command(
+        allow_negative_numbers = true,
+        after_help = "Examples:\n  cargo xtask compare digits.npz --truth labels --methods pca,nmf,kmeans,gmm,vae,ivae --out out/digits\n  cargo xtask compare scan.bcf --steps crop=0.25..10keV --methods pca,nmf,kmeans --components 4 --out out/scan\nWrites table.csv (a line for each method), index.html, a METHOD.npz of the columns of each, and figures/."
+    )]
+    Compare(Box<CompareArgs>),
     /// Time training, and PyTorch's beside it
     #[command(
         allow_negative_numbers = true,

@@ -9,6 +9,7 @@ mod arithmetic;
 mod bench;
 mod checkpoint;
 mod code;
+mod compare;
 mod dataset;
 mod demo;
 mod experiment;
@@ -93,6 +94,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Dataset(args) => dataset::run(args),
         Command::Animate(args) => animate::run(args),
         Command::Experiment(args) => experiment::run(args),
+        Command::Compare(args) => compare::run(args),
         Command::Bench(args) => bench::run(args),
     })
 }

@@ -188,7 +188,7 @@ fn boundaries(cost: &BoundaryCost) -> String {
 }
 
 /// Versions as the lock file of this build has them.
-fn versions() -> Vec<(String, String)> {
+pub fn versions() -> Vec<(String, String)> {
     let lock = include_str!("../../Cargo.lock");
     let version = |name: &str| {
         let entry = lock.split("[[package]]").find(|p| p.contains(&format!("name = \"{name}\"\n")))?;
@@ -200,7 +200,7 @@ fn versions() -> Vec<(String, String)> {
 }
 
 /// The command as it was given, quoted for a shell.
-fn command() -> String {
+pub fn command() -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_./,=+:@%".contains(c);
     let quote = |word: String| {
         if !word.is_empty() && word.chars().all(plain) { word } else { format!("'{}'", word.replace('\'', "'\\''")) }

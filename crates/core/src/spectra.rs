@@ -93,7 +93,7 @@ impl SpectrumImage {
         let (found, channels) = values.dim();
         let odd = |_| Error::Length { what: "spectra".into(), found, expected: height.saturating_mul(width) };
         let values = by_rows(values).into_shape_with_order((height, width, channels)).map_err(odd)?;
-        Ok(Self { values, y, x, energy })
+        Ok(Self { values, y, x, energy, metadata: Metadata::default() })
     }
 
     /// Values, H×W×L, and calibrations of rows, columns and spectrum, without a copy.
@@ -132,7 +132,8 @@ impl SpectrumImage {
 impl From<Spectra> for SpectrumImage {
     fn from(spectra: Spectra) -> Self {
         let axis = Axis::uncalibrated;
-        Self { values: spectra.values.insert_axis(Dim(1)), y: axis("y"), x: axis("x"), energy: spectra.energy }
+        let (values, metadata) = (spectra.values.insert_axis(Dim(1)), Metadata::default());
+        Self { values, y: axis("y"), x: axis("x"), energy: spectra.energy, metadata }
     }
 }
 

@@ -1,8 +1,9 @@
 use std::f32::consts::{PI, TAU};
 
+use dfdx::shapes::HasShape;
 use ndarray::{Array1, Array4};
 use parsimon_core::{BoxError, Embed, Embedding, Generate, Patches};
-use parsimon_nets::Compute;
+use parsimon_nets::{Compute, Parameters};
 
 use crate::{Error, Examples, Ivae, Result};
 
@@ -200,7 +201,10 @@ impl<D: Compute> Embed for Ivae<D> {
 
     fn parameters(&self) -> Option<usize> {
         let mut count = 0;
-        self.visit("", &mut |_, matrix| count += matrix.shape().num_elements());
+        self.visit("", &mut |_, matrix| {
+            let (rows, columns) = *matrix.shape();
+            count += rows * columns;
+        });
         Some(count)
     }
 }

@@ -17,6 +17,7 @@ use parsimon_report::Figure;
 use parsimon_report::figures::grid;
 
 use self::described::{Data, Experiment, Model, Turn, described, stem};
+pub use self::scores::classes_of;
 use self::scores::{Scores, scores};
 use crate::animate::{ANIMATION, Recorder};
 use crate::args::{Cli, Command, ExperimentArgs, TrainArgs};

@@ -1,0 +1,120 @@
+//! What is compared: samples, what is known of them, and where they lie.
+
+use std::ops::Range;
+
+use anyhow::{Context, Result, bail, ensure};
+use ndarray::{Array1, ArrayView1};
+use parsimon_core::{Axis, Dataset, Patches, SpectrumImage};
+use parsimon_io::Content;
+use parsimon_spectra::apply;
+use parsimon_spectra::steps::parse;
+
+use super::args::CompareArgs;
+use crate::experiment::classes_of;
+
+/// Samples, the same for every method.
+pub struct Samples {
+    pub patches: Patches,
+    pub known: Dataset,
+    /// Known class of each, −1 if unknown.
+    pub truth: Option<Array1<i64>>,
+    /// Name of what is known.
+    pub truth_name: String,
+    /// Rows that methods are fitted to, and those held out.
+    pub train: Range<usize>,
+    pub test: Range<usize>,
+    /// Pixels of a scan, if the samples are those of a spectrum image.
+    pub scan: Option<(usize, usize, [Axis; 2])>,
+    /// What runs along spectra.
+    pub energy: Option<Axis>,
+    pub notes: Vec<String>,
+}
+
+impl Samples {
+    pub fn read(args: &CompareArgs) -> Result<Self> {
+        let name = args.data.display().to_string();
+        let (known, scan, mut notes) = match scanned(args)? {
+            Some((image, notes)) => {
+                let (h, w, _) = image.values().dim();
+                let [y, x, _] = image.axes().map(Clone::clone);
+                let known = Dataset { spectra: Some(image.into_spectra()), ..Dataset::default() };
+                (known, Some((h, w, [y, x])), notes)
+            }
+            None => {
+                ensure!(args.steps.is_none(), "{name}: --steps are for spectrum images, which this is not");
+                (parsimon_io::read_dataset(&args.data)?, None, Vec::new())
+            }
+        };
+        let energy = known.spectra.as_ref().map(|s| s.energy().clone());
+        let patches = match (&known.images, &known.spectra) {
+            (Some(images), _) => images.clone(),
+            (None, Some(spectra)) => Patches::from_spectra(spectra)?,
+            (None, None) => bail!("{name}: holds no samples"),
+        };
+        let energy = energy.filter(|_| known.images.is_none());
+        let (truth_name, truth) = truth(args, &known)?;
+        // A scan is one object: no row of it is like another that is left out.
+        let holdout = if scan.is_some() { 0.0 } else { args.training.holdout };
+        ensure!((0.0..1.0).contains(&holdout), "--holdout is {holdout}, accepted are numbers from 0 to below 1");
+        let n = patches.len();
+        let held = (n as f64 * holdout) as usize;
+        ensure!(n - held > 1, "{name}: {n} samples with {held} held out, accepted are two and more that are not");
+        if scan.is_some() {
+            notes.push("All pixels of the scan are fitted and scored; none is held out.".to_owned());
+        }
+        Ok(Self { patches, known, truth, truth_name, train: 0..n - held, test: n - held..n, scan, energy, notes })
+    }
+
+    /// Rows that scores are of: those held out, or all if there are none.
+    pub fn scored(&self) -> Range<usize> {
+        if self.test.is_empty() { self.train.clone() } else { self.test.clone() }
+    }
+
+    /// Classes of the truth among the rows that are fitted.
+    pub fn classes(&self) -> usize {
+        let of = |truth: ArrayView1<'_, i64>| {
+            let mut classes: Vec<i64> = truth.iter().copied().filter(|c| *c >= 0).collect();
+            classes.sort_unstable();
+            classes.dedup();
+            classes.len()
+        };
+        self.truth.as_ref().map_or(0, |t| of(t.slice(ndarray::s![self.train.clone()])))
+    }
+}
+
+/// A spectrum image, after its steps; none if the file holds samples in a list.
+fn scanned(args: &CompareArgs) -> Result<Option<(SpectrumImage, Vec<String>)>> {
+    let lists = ["npz", "npy", "gz"];
+    let extension = args.data.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
+    if lists.contains(&extension.as_str()) || extension.contains("ubyte") {
+        return Ok(None);
+    }
+    let image = match parsimon_io::read(&args.data)? {
+        Content::SpectrumImage(image) => image,
+        Content::Spectra(spectra) => SpectrumImage::from(spectra),
+        other => bail!("{}: holds {}, accepted are spectra or a list of images", args.data.display(), other.describe()),
+    };
+    let Some(text) = &args.steps else { return Ok(Some((image, Vec::new()))) };
+    let steps = parse(text).context("--steps")?;
+    let prepared = apply(&steps, image).with_context(|| args.data.display().to_string())?;
+    let note = format!("Before all methods: {text}. Components and maps are of the spectra so prepared.");
+    Ok(Some((prepared.image().clone(), vec![note])))
+}
+
+fn truth(args: &CompareArgs, known: &Dataset) -> Result<(String, Option<Array1<i64>>)> {
+    let labels = known.labels.clone();
+    let Some(name) = &args.truth else { return Ok(("labels".into(), labels)) };
+    let found = if name == "labels" { labels } else { classes_of(known, name) };
+    let there = || {
+        let mut names: Vec<&str> =
+            known.truth.keys().map(String::as_str).filter(|n| classes_of(known, n).is_some()).collect();
+        if known.labels.is_some() {
+            names.insert(0, "labels");
+        }
+        if names.is_empty() { "none in this file".to_owned() } else { names.join(", ") }
+    };
+    match found {
+        Some(truth) => Ok((name.clone(), Some(truth))),
+        None => bail!("--truth is `{name}`, accepted are {}", there()),
+    }
+}

@@ -1,0 +1,152 @@
+//! What a method found, in figures that are alike for all methods.
+
+use anyhow::{Result, anyhow};
+use ndarray::{Array2, Array4};
+use parsimon_core::Embedding;
+use parsimon_ivae::steps;
+use parsimon_report::Figure;
+use parsimon_report::colour::ColourMap;
+use parsimon_report::figures::{self, Colour, Line, MapStyle, Steps};
+
+use super::args::MethodName;
+use super::data::Samples;
+use super::scores::Fitted;
+
+/// Columns of a method that get a map.
+const MAPS: usize = 6;
+/// Images along each side of a decoded grid.
+const SIDE: usize = 8;
+/// Patterns that are drawn at most.
+const PATTERNS: usize = 25;
+
+/// All figures of one method; their names begin with its own.
+pub fn of(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Vec<Figure>> {
+    let mut drawn = Vec::new();
+    drawn.extend(scatter(name, fitted, samples)?);
+    drawn.extend(patterns(name, fitted, samples)?);
+    drawn.extend(maps(name, fitted, samples)?);
+    Ok(drawn)
+}
+
+/// The first two columns, coloured by the truth, else by the classes found.
+fn scatter(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Option<Figure>> {
+    let content = fitted.embedding.content();
+    let columns = fitted.embedding.columns();
+    // Distances and probabilities are many, and their first two mean little.
+    let many = columns.iter().any(|c| c.name.starts_with('p') && !c.name.starts_with("pc") || c.name.starts_with('d'));
+    let names: Vec<&str> = if content.is_empty() { columns.iter().map(|c| c.name.as_str()).collect() } else { content };
+    let (Some(x), Some(y)) = (names.first(), names.get(1)) else { return Ok(None) };
+    if many && fitted.embedding.class().is_some() {
+        return Ok(None);
+    }
+    let classes = samples.truth.as_ref().map(|t| (t, samples.truth_name.as_str()));
+    let classes = classes.or(fitted.embedding.class().map(|c| (c, "class found")));
+    let values = |name: &str| -> Result<Vec<f32>> { Ok(fitted.embedding.column(name)?.mean.to_vec()) };
+    let class = classes.map(|(class, _)| class.to_vec());
+    let colour = match &class {
+        Some(class) => Colour::Class { class, names: &[] },
+        None => Colour::Density,
+    };
+    let by = classes.map_or("density".to_owned(), |(_, name)| name.to_owned());
+    let title = format!("{}, by {by}", name.title());
+    let figure = figures::scatter(&values(x)?, &values(y)?, colour, x, y, &title)?;
+    let caption = figure.caption.clone();
+    Ok(Some(figure.named(&format!("{}_scatter", name.id()), &caption)))
+}
+
+/// Patterns of the columns or classes; of a method without any, what its way back makes of a grid of the first two columns.
+fn patterns(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Option<Figure>> {
+    let Some(patterns) = fitted.model.patterns() else { return decoded(name, fitted) };
+    let count = patterns.dim().0.min(PATTERNS);
+    let patterns = patterns.slice_axis(ndarray::Axis(0), (0..count).into()).to_owned();
+    let columns = fitted.embedding.columns();
+    let of_columns = fitted.embedding.class().is_none() && columns.len() == count;
+    let names: Vec<String> =
+        (0..count).map(|k| if of_columns { columns[k].name.clone() } else { format!("class {k}") }).collect();
+    let title = format!("{}: patterns", name.title());
+    let figure = match &samples.energy {
+        Some(energy) => spectra(&patterns, &names, energy, &title)?,
+        None => figures::components(patterns.view(), &names, &[], &title)?,
+    };
+    let caption = figure.caption.clone();
+    Ok(Some(figure.named(&format!("{}_patterns", name.id()), &caption)))
+}
+
+fn spectra(patterns: &Array4<f32>, names: &[String], energy: &parsimon_core::Axis, title: &str) -> Result<Figure> {
+    let of = |k: usize| patterns.index_axis(ndarray::Axis(0), k).iter().copied().collect::<Vec<f32>>();
+    let line = |(k, name): (usize, &String)| -> (String, Vec<[f64; 2]>) {
+        let points = of(k).into_iter().enumerate().map(|(i, v)| [energy.value(i as f64), v.into()]);
+        (name.clone(), points.collect())
+    };
+    let lines: Vec<(String, Vec<[f64; 2]>)> = names.iter().enumerate().map(line).collect();
+    let lines: Vec<Line<'_>> = lines.iter().map(|(name, points)| Line { name, points: points.clone() }).collect();
+    let unit = if energy.is_calibrated() { format!(" ({})", energy.unit) } else { String::new() };
+    Ok(figures::lines(
+        &lines,
+        Steps::Linear,
+        &format!("{}{unit}", energy.name),
+        "share of the range of the data",
+        title,
+    )?)
+}
+
+/// What the way back makes of the first two columns, all others at their median.
+fn decoded(name: MethodName, fitted: &Fitted) -> Result<Option<Figure>> {
+    let Some(generator) = fitted.model.generator() else { return Ok(None) };
+    let content = fitted.embedding.content();
+    let (Some(&x), Some(&y)) = (content.first(), content.get(1)) else { return Ok(None) };
+    let (xs, ys) = (steps(&fitted.embedding, x, SIDE)?, steps(&fitted.embedding, y, SIDE)?);
+    let mut grid = Embedding::new(SIDE * SIDE);
+    for column in fitted.embedding.columns() {
+        let mut sorted = column.mean.to_vec();
+        sorted.sort_by(f32::total_cmp);
+        let middle = sorted.get(sorted.len() / 2).copied().unwrap_or(0.0);
+        let value = |place: usize| match column.name.as_str() {
+            name if name == x => xs[place % SIDE],
+            name if name == y => ys[place / SIDE],
+            _ => middle,
+        };
+        grid.push(&column.name, (0..SIDE * SIDE).map(value).collect(), None)?;
+    }
+    let images = generator.generate(&grid).map_err(|e| anyhow!(e))?;
+    let rounded = |v: &[f32]| v.iter().map(|v| (f64::from(*v) * 100.0).round() / 100.0).collect::<Vec<f64>>();
+    let title = format!("{}: decoded", name.title());
+    let figure = figures::manifold(images.view(), &rounded(&xs), &rounded(&ys), x, y, &title)?;
+    let caption = format!("What the way back makes of {x} and {y} over the range they cover, the rest at its median.");
+    Ok(Some(figure.named(&format!("{}_patterns", name.id()), &caption)))
+}
+
+/// Columns and classes where the samples are from: sites of a micrograph, or pixels of a scan.
+fn maps(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Vec<Figure>> {
+    let mut drawn = Vec::new();
+    for column in fitted.embedding.columns().iter().take(MAPS) {
+        let signed = column.mean.iter().any(|v| *v < 0.0);
+        let style = MapStyle {
+            name: format!("{}_map_{}", name.id(), column.name),
+            title: format!("{}: {}", name.title(), column.name),
+            label: column.name.clone(),
+            colours: if signed { ColourMap::Diverging } else { ColourMap::Sequential },
+            limits: None,
+        };
+        if let Some((h, w, axes)) = &samples.scan {
+            let values = Array2::from_shape_vec((*h, *w), column.mean.to_vec())?;
+            drawn.push(figures::field(values.view(), axes.each_ref(), &style)?);
+        } else if let Some((image, sites)) = samples.known.micrograph.as_ref().zip(samples.known.sites.as_ref()) {
+            drawn.push(figures::site_map(image, sites, &column.mean.to_vec(), &style)?);
+        }
+    }
+    if let Some(class) = fitted.embedding.class() {
+        let style = MapStyle {
+            name: format!("{}_map_class", name.id()),
+            title: format!("{}: classes", name.title()),
+            ..MapStyle::default()
+        };
+        if let Some((h, w, axes)) = &samples.scan {
+            let class = Array2::from_shape_vec((*h, *w), class.to_vec())?;
+            drawn.push(figures::class_field(class.view(), axes.each_ref(), &[], &style)?);
+        } else if let Some((image, sites)) = samples.known.micrograph.as_ref().zip(samples.known.sites.as_ref()) {
+            drawn.push(figures::class_map(image, sites, &class.to_vec(), &[], &style)?);
+        }
+    }
+    Ok(drawn)
+}

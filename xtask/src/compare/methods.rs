@@ -1,0 +1,132 @@
+//! Methods by name, each as a way to represent the same rows.
+
+use anyhow::{Result, bail};
+use parsimon_baselines::{
+    AfterPca, Check, Dbscan, GaussianMixture, Grid, Isomap, KMeans, Loss, Method, Nmf, Params, Pca, Som,
+};
+use parsimon_core::Represent;
+use parsimon_ivae::IvaeEstimator;
+use parsimon_train::Options;
+
+use super::args::{CompareArgs, MethodName};
+use super::data::Samples;
+use crate::args::{ModelArg, TrainArgs};
+use crate::plan::plan;
+
+/// Clusters where the truth does not say how many.
+const CLUSTERS: usize = 4;
+/// Starts of a mixture: in few columns they cost little.
+const STARTS: usize = 20;
+/// Neighbours that are cores of DBSCAN's clusters, and their radius is suggested for.
+const CORE: usize = 5;
+/// Units of a self-organising map along a side.
+const UNITS: usize = 10;
+
+/// A method ready to be fitted, and in words what was chosen for it.
+pub struct Ready {
+    pub method: Box<dyn Represent>,
+    pub chosen: String,
+}
+
+/// A method with the parameters that the command line gives it, checked against the data where that takes no work.
+pub fn ready(name: MethodName, args: &CompareArgs, samples: &Samples) -> Result<Ready> {
+    let k = args.components.unwrap_or(args.training.latent);
+    let clusters = args.clusters.unwrap_or(match samples.classes() {
+        0 | 1 => CLUSTERS,
+        n => n,
+    });
+    let seed = args.training.seed;
+    let (height, width, channels) = samples.patches.shape();
+    let values = height * width * channels;
+    let reduced = args.after_pca > 0 && values > args.after_pca;
+    let components = |what: &str| format!("{k} {what}");
+    Ok(match name {
+        MethodName::Pca => whole(Pca::params(k), components("components")),
+        MethodName::Nmf => whole(Nmf::params(k).seed(seed), components("components, Frobenius norm")),
+        MethodName::NmfKl => whole(
+            Nmf::params(k).loss(Loss::KullbackLeibler).seed(seed),
+            components("components, Kullback–Leibler divergence"),
+        ),
+        MethodName::Kmeans => whole(KMeans::params(clusters).seed(seed), format!("{clusters} clusters, 10 starts")),
+        MethodName::Gmm => {
+            let params = GaussianMixture::params(clusters).starts(STARTS).seed(seed);
+            after(params, format!("{clusters} full covariances, {STARTS} starts"), reduced, args)
+        }
+        MethodName::Dbscan => {
+            let radius = radius(args, samples, reduced)?;
+            let params = Dbscan::params(radius).min_rows(CORE);
+            after(params, format!("radius {radius:.4}, {CORE} rows to a core"), reduced, args)
+        }
+        MethodName::Isomap => after(Isomap::params(k), components("dimensions, 10 neighbours"), reduced, args),
+        MethodName::Som => {
+            whole(Som::params(UNITS, UNITS), format!("{UNITS}×{UNITS} {} units", shape(Grid::Rectangular)))
+        }
+        MethodName::Vae => network(ModelArg::Vae, args, samples)?,
+        MethodName::Ivae => network(ModelArg::Ivae, args, samples)?,
+    })
+}
+
+fn shape(grid: Grid) -> &'static str {
+    if grid == Grid::Rectangular { "square" } else { "hexagonal" }
+}
+
+fn whole<M: Method + 'static>(params: Params<M>, chosen: String) -> Ready
+where
+    M::Model: 'static,
+{
+    Ready { method: Box::new(params), chosen }
+}
+
+/// The method on the first principal components, where there are many values.
+fn after<M: Method + Check + 'static>(params: Params<M>, chosen: String, reduced: bool, args: &CompareArgs) -> Ready
+where
+    M::Model: 'static,
+{
+    if reduced {
+        let chosen = format!("{chosen}; of {} principal components", args.after_pca);
+        whole(AfterPca::params(args.after_pca, params), chosen)
+    } else {
+        whole(params, chosen)
+    }
+}
+
+/// The radius that the rows suggest, in the columns that DBSCAN will see.
+fn radius(args: &CompareArgs, samples: &Samples, reduced: bool) -> Result<f64> {
+    let rows: Vec<usize> = samples.train.clone().collect();
+    let data = samples.patches.select(&rows)?;
+    let (n, values) = (data.len(), data.images().len() / data.len());
+    let rows = ndarray::Array2::from_shape_vec((n, values), data.images().iter().map(|v| f64::from(*v)).collect())?;
+    let rows = if reduced {
+        let components = args.after_pca.min(n - 1);
+        parsimon_baselines::RowModel::embed_rows(&Pca::params(components).fit_matrix(rows.view())?, rows.view())?
+            .columns
+    } else {
+        rows
+    };
+    Ok(Dbscan::suggested_radius(rows.view(), CORE)?)
+}
+
+/// A network with the parameters and the training that `train` would give it.
+fn network(model: ModelArg, args: &CompareArgs, samples: &Samples) -> Result<Ready> {
+    if args.training.boundary().is_some() {
+        bail!("compare knows no neighbours, which --boundary needs; use `experiment`");
+    }
+    let mut training = args.training.clone();
+    if model == ModelArg::Vae {
+        training.invariances = None;
+    }
+    let train = TrainArgs {
+        model,
+        data: args.data.clone(),
+        out: args.out.clone(),
+        training,
+        condition: Vec::new(),
+        resume: false,
+    };
+    let planned = plan(&train, &samples.patches, &parsimon_core::Dataset::default())?;
+    // The rows that are held out are held out of the method as a whole.
+    let options = Options { holdout: 0.0, ..planned.options };
+    let kind = if planned.params.invariances.none() { "none".into() } else { planned.params.invariances.to_string() };
+    let chosen = format!("{} latents, invariances {kind}, {} epochs", planned.params.latent, options.epochs);
+    Ok(Ready { method: Box::new(IvaeEstimator { params: planned.params, options }), chosen })
+}

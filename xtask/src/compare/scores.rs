@@ -1,0 +1,168 @@
+//! What each method is scored by, the same for all.
+
+use std::time::Instant;
+
+use anyhow::{Result, anyhow};
+use ndarray::{Array1, Array2, ArrayView4, Axis};
+use parsimon_baselines::GaussianMixture;
+use parsimon_core::{Embed, Embedding, Represent};
+use parsimon_metrics::{adjusted_rand_index, held_out_accuracy, reconstruction_error, trustworthiness};
+
+use super::data::Samples;
+
+/// Neighbours that vote.
+const NEIGHBOURS: usize = 15;
+/// Neighbours of the trustworthiness, and rows it is taken of at most.
+const TRUST: (usize, usize) = (10, 2000);
+/// Starts of the mixture that finds classes in columns.
+const STARTS: usize = 20;
+/// Columns at most in which a mixture looks for classes.
+const COLUMNS: usize = 20;
+
+/// A method that was fitted, and what it came to.
+pub struct Fitted {
+    pub model: Box<dyn Embed>,
+    /// Of all samples.
+    pub embedding: Embedding,
+    /// By name, in the order of the table.
+    pub scores: Vec<(&'static str, Option<f64>)>,
+}
+
+/// Names of the scores in the order of the table.
+pub const NAMES: [&str; 9] = [
+    "explained",
+    "trustworthiness",
+    "accuracy",
+    "ari",
+    "columns",
+    "parameters",
+    "peak_mib",
+    "embed_seconds",
+    "seconds",
+];
+
+/// What the scores mean.
+pub const MEANINGS: [&str; 9] = [
+    "share of the variance of held-out rows (about the mean of the fitted ones) that the way back from the columns gives",
+    "how far rows that are near in the columns are near in the data; 1 is best (10 neighbours, 2,000 rows at most)",
+    "held-out rows whose class is that of most of their 15 nearest fitted rows in the columns",
+    "adjusted Rand index with the truth of the classes found: the method's own, else those of a mixture of as many Gaussians in its columns",
+    "numbers that stand for each sample",
+    "numbers that were fitted",
+    "memory that fitting took at its peak, beyond what was in use before (Linux)",
+    "seconds to embed all samples",
+    "seconds to fit",
+];
+
+/// Fits a method to the rows that are not held out, embeds all, and scores.
+pub fn fitted(method: &dyn Represent, samples: &Samples) -> Result<Fitted> {
+    let train: Vec<usize> = samples.train.clone().collect();
+    let data = samples.patches.select(&train)?;
+    let memory = Memory::start();
+    let start = Instant::now();
+    let model = method.fit(&data).map_err(|e| anyhow!(e))?;
+    let seconds = start.elapsed().as_secs_f64();
+    let peak = memory.and_then(|m| m.peak());
+    let start = Instant::now();
+    let embedding = model.embed(&samples.patches).map_err(|e| anyhow!(e))?;
+    let embed_seconds = start.elapsed().as_secs_f64();
+    let columns = columns(&embedding);
+    let (accuracy, ari) = against_truth(&embedding, columns.as_ref(), samples)?;
+    let scores = vec![
+        explained(model.as_ref(), &embedding, samples)?,
+        columns.as_ref().and_then(|columns| trust(columns, samples)),
+        accuracy,
+        ari,
+        Some(embedding.columns().len() as f64),
+        model.parameters().map(|n| n as f64),
+        peak,
+        Some(embed_seconds),
+        Some(seconds),
+    ];
+    Ok(Fitted { model, embedding, scores: NAMES.into_iter().zip(scores).collect() })
+}
+
+/// Columns that tell what a sample is: the content of a network, all columns of others; none if there are none.
+fn columns(embedding: &Embedding) -> Option<Array2<f32>> {
+    let content = embedding.content();
+    let names =
+        if content.is_empty() { embedding.columns().iter().map(|c| c.name.as_str()).collect() } else { content };
+    if names.is_empty() { None } else { embedding.matrix(&names).ok() }
+}
+
+fn explained(model: &dyn Embed, embedding: &Embedding, samples: &Samples) -> Result<Option<f64>> {
+    let Some(generator) = model.generator() else { return Ok(None) };
+    let rows: Vec<usize> = samples.scored().collect();
+    let again = generator.generate(&embedding.select(&rows)?).map_err(|e| anyhow!(e))?;
+    let data = samples.patches.select(&rows)?;
+    let fitted = samples.patches.select(&samples.train.clone().collect::<Vec<_>>())?;
+    let mean = fitted.images().mapv(f64::from).mean_axis(Axis(0)).map(|m| m.mapv(|v| v as f32));
+    let Some(mean) = mean else { return Ok(None) };
+    let off = reconstruction_error(data.images(), again.view())?;
+    let around =
+        mean.broadcast(data.images().dim()).map(|m: ArrayView4<'_, f32>| reconstruction_error(data.images(), m));
+    Ok(around.transpose()?.filter(|v| *v > 0.0).map(|v| 1.0 - off / v))
+}
+
+fn trust(columns: &Array2<f32>, samples: &Samples) -> Option<f64> {
+    let all: Vec<usize> = samples.scored().collect();
+    let every = all.len().div_ceil(TRUST.1).max(1);
+    let rows: Vec<usize> = all.into_iter().step_by(every).collect();
+    let images = samples.patches.images().select(Axis(0), &rows);
+    let n = rows.len();
+    let data = images.to_shape((n, images.len() / n)).ok()?.to_owned();
+    trustworthiness(data.view(), columns.select(Axis(0), &rows).view(), TRUST.0).ok()
+}
+
+/// Accuracy by neighbours in the columns, and the Rand index of the classes found.
+fn against_truth(
+    embedding: &Embedding,
+    columns: Option<&Array2<f32>>,
+    samples: &Samples,
+) -> Result<(Option<f64>, Option<f64>)> {
+    let (Some(truth), classes) = (&samples.truth, samples.classes()) else { return Ok((None, None)) };
+    if classes < 2 {
+        return Ok((None, None));
+    }
+    let (train, test): (Vec<usize>, Vec<usize>) = (samples.train.clone().collect(), samples.scored().collect());
+    let pick = |values: &Array1<i64>, rows: &[usize]| values.select(Axis(0), rows);
+    let (of_train, of_test) = (pick(truth, &train), pick(truth, &test));
+    let accuracy = columns.filter(|_| !samples.test.is_empty()).and_then(|columns| {
+        let (a, b) = (columns.select(Axis(0), &train), columns.select(Axis(0), &test));
+        held_out_accuracy((a.view(), of_train.view()), (b.view(), of_test.view()), NEIGHBOURS).ok()
+    });
+    let found = match (embedding.class(), columns) {
+        (Some(class), _) => Some(pick(class, &test)),
+        (None, Some(columns)) if columns.ncols() <= COLUMNS => {
+            let of = |rows: &[usize]| columns.select(Axis(0), rows).mapv(f64::from);
+            let model = GaussianMixture::params(classes).starts(STARTS).fit_matrix(of(&train).view());
+            model.and_then(|model| model.classes(of(&test).view())).ok()
+        }
+        _ => None,
+    };
+    Ok((accuracy, found.and_then(|found| adjusted_rand_index(of_test.view(), found.view()).ok())))
+}
+
+/// Memory in use, in MiB, where the system tells it.
+struct Memory {
+    before: f64,
+}
+
+impl Memory {
+    /// Begins to watch for a peak.
+    fn start() -> Option<Self> {
+        // 5 sets the peak back to what is in use now.
+        std::fs::write("/proc/self/clear_refs", "5").ok()?;
+        Some(Self { before: status("VmRSS:")? })
+    }
+
+    fn peak(&self) -> Option<f64> {
+        Some((status("VmHWM:")? - self.before).max(0.0))
+    }
+}
+
+fn status(name: &str) -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(line.trim().trim_end_matches(" kB").parse::<f64>().ok()? / 1024.0)
+}
