@@ -141,3 +141,72 @@ fn report(args: &CompareArgs, samples: &Samples, rows: &[Row]) -> Result<String>
     };
     Ok(report.html()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::Parser;
+    use parsimon_core::{Dataset, Patches, Scaling};
+    use parsimon_io::write_dataset;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn compare(words: &str, data: &Path, out: &Path) -> Result<()> {
+        let words = words.split_whitespace().map(str::to_owned);
+        let line = ["xtask".to_owned(), "compare".to_owned(), data.display().to_string()].into_iter().chain(words);
+        let line = line.chain(["--out".to_owned(), out.display().to_string()]);
+        match Cli::try_parse_from(line)?.command {
+            Command::Compare(args) => run(&args),
+            _ => unreachable!("compare was asked for"),
+        }
+    }
+
+    #[test]
+    fn every_method_gets_a_line_its_columns_and_its_figures() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, out) = (folder.path().join("d.npz"), folder.path().join("out"));
+        let value = |i: usize, y: usize, x: usize| ((i * 13 + y * 7 + x * 3 + (i % 3) * y) % 17) as f32 / 16.0;
+        let images = ndarray::Array4::from_shape_fn((90, 8, 8, 1), |(i, y, x, _)| value(i, y, x));
+        let images = Some(Patches::new(images, Scaling::unit(1)).unwrap());
+        let labels = Some((0..90).map(|i| i % 3).collect());
+        write_dataset(&data, &Dataset { images, labels, ..Dataset::default() }).unwrap();
+        let methods = "pca,nmf,nmf-kl,kmeans,gmm,dbscan,isomap,som,vae,ivae";
+        compare(&format!("--methods {methods} --epochs 2 --hidden 8"), &data, &out).unwrap();
+        let table = std::fs::read_to_string(out.join("table.csv")).unwrap();
+        let lines: Vec<&str> = table.lines().collect();
+        assert!(lines[0].starts_with("method,") && lines[0].ends_with(",seconds"), "{}", lines[0]);
+        let named: Vec<&str> = lines[1..].iter().map(|l| l.split(',').next().unwrap()).collect();
+        assert_eq!(named.join(","), methods);
+        for method in &named {
+            assert!(parsimon_io::read_latents(&out.join(format!("{method}.npz"))).is_ok(), "{method}");
+        }
+        let html = std::fs::read_to_string(out.join("index.html")).unwrap();
+        assert!(html.contains("Invariant VAE") && html.contains("trustworthiness"));
+        assert!(out.join("figures/nmf_patterns.png").exists() && out.join("figures/ivae_scatter.png").exists());
+    }
+
+    #[test]
+    fn what_cannot_be_compared_is_told_before_any_work() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, out) = (folder.path().join("d.npz"), folder.path().join("out"));
+        let images = ndarray::Array4::from_shape_fn((20, 3, 3, 1), |(i, y, ..)| ((i + y) % 5) as f32 / 4.0);
+        let images = Some(Patches::new(images, Scaling::unit(1)).unwrap());
+        write_dataset(&data, &Dataset { images, ..Dataset::default() }).unwrap();
+        let cases = [
+            ("--methods pca,pca", "twice"),
+            ("--truth labels", "none in this file"),
+            ("--steps bin=2", "spectrum images"),
+            ("--holdout 1.5", "1.5"),
+            ("--methods vae --boundary 3", "--boundary"),
+            ("--methods pca --components 0", "components is 0"),
+            ("--methods kmeans --clusters 400", "400 clusters"),
+        ];
+        for (words, part) in cases {
+            let error = format!("{:#}", compare(words, &data, &out).unwrap_err());
+            assert!(error.contains(part), "{words}: {error}");
+        }
+        assert!(!out.exists(), "a command that fails leaves nothing");
+    }
+}

@@ -49,7 +49,7 @@ pub const MEANINGS: [&str; 9] = [
     "adjusted Rand index with the truth of the classes found: the method's own, else those of a mixture of as many Gaussians in its columns",
     "numbers that stand for each sample",
     "numbers that were fitted",
-    "memory that fitting took at its peak, beyond what was in use before (Linux)",
+    "memory that fitting took at its peak, beyond what the program held before, which may hold what an earlier method has left (Linux)",
     "seconds to embed all samples",
     "seconds to fit",
 ];
@@ -165,4 +165,65 @@ fn status(name: &str) -> Option<f64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     Some(line.trim().trim_end_matches(" kB").parse::<f64>().ok()? / 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array4;
+    use parsimon_baselines::{KMeans, Pca};
+    use parsimon_core::{Dataset, Patches, Scaling};
+
+    use super::*;
+
+    /// Two kinds of patches, a bright one and one with a bright row, in noise.
+    fn samples(holdout: usize) -> Samples {
+        let n = 200;
+        let noise = |i: usize| ((i * 7919 % 101) as f32 / 101.0 - 0.5) * 0.1;
+        let value = |i: usize, y: usize| {
+            if i % 2 == 0 {
+                0.7
+            } else if y == 2 {
+                0.9
+            } else {
+                0.1
+            }
+        };
+        let images = Array4::from_shape_fn((n, 6, 5, 1), |(i, y, x, _)| value(i, y) + noise(31 * i + 5 * y + x));
+        Samples {
+            patches: Patches::new(images, Scaling::unit(1)).unwrap(),
+            known: Dataset::default(),
+            truth: Some((0..n).map(|i| (i % 2) as i64).collect()),
+            truth_name: "labels".into(),
+            train: 0..n - holdout,
+            test: n - holdout..n,
+            scan: None,
+            energy: None,
+            notes: Vec::new(),
+        }
+    }
+
+    fn score(fitted: &Fitted, name: &str) -> Option<f64> {
+        fitted.scores.iter().find(|(n, _)| *n == name).unwrap().1
+    }
+
+    #[test]
+    fn a_method_that_finds_the_kinds_scores_well_and_shuffled_labels_do_not() {
+        let mut samples = samples(50);
+        let pca = fitted(&Pca::params(2), &samples).unwrap();
+        assert!(score(&pca, "explained").unwrap() > 0.9 && score(&pca, "accuracy") == Some(1.0));
+        assert!(score(&pca, "ari").unwrap() > 0.95 && score(&pca, "columns") == Some(2.0));
+        assert_eq!(score(&pca, "parameters"), Some(90.0));
+        let kmeans = fitted(&KMeans::params(2), &samples).unwrap();
+        assert_eq!((score(&kmeans, "explained"), score(&kmeans, "ari")), (None, Some(1.0)));
+        samples.truth = samples.truth.map(|t| t.iter().enumerate().map(|(i, _)| ((i / 3) % 2) as i64).collect());
+        let chance = fitted(&Pca::params(2), &samples).unwrap();
+        assert!(score(&chance, "accuracy").unwrap() < 0.75 && score(&chance, "ari").unwrap().abs() < 0.1);
+    }
+
+    #[test]
+    fn without_held_out_rows_there_is_no_accuracy() {
+        let pca = fitted(&Pca::params(1), &samples(0)).unwrap();
+        assert_eq!(score(&pca, "accuracy"), None);
+        assert!(score(&pca, "ari").unwrap() > 0.9);
+    }
 }
