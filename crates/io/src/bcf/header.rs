@@ -73,7 +73,12 @@ pub(super) fn describe(database: Node<'_, '_>, index: Option<usize>, metadata: &
         ("live_time_s", seconds("LifeTime")),
         ("real_time_s", seconds("RealTime").or_else(|| real_time(database))),
     ];
-    let list = |names: Vec<String>| Some(names.join(", ")).filter(|text| !text.is_empty());
+    // More than one list of regions may name an element.
+    let list = |names: Vec<String>| {
+        let first = names.iter().enumerate().filter(|(k, name)| !names[..*k].contains(name));
+        let first: Vec<&str> = first.map(|(_, name)| name.as_str()).collect();
+        Some(first.join(", ")).filter(|text| !text.is_empty())
+    };
     let regions = || database.descendants().filter(|n| n.attribute("Type") == Some("TRTSpectrumRegion"));
     let line = |n: Node<'_, '_>| Some(format!("{}-{}", n.attribute("Name")?, text(n, "Line")?));
     let texts = [

@@ -196,6 +196,7 @@ pub fn header(counts: &Array3<u64>) -> String {
         "</ClassInstance>",
         &region("Ca", "KA"),
         &region("Nd", "LA"),
+        &region("Ca", "KA"),
         "<LineCounter>1000,1000</LineCounter>",
         r#"<SpectrumData0><ClassInstance Type="TRTSpectrum"><TRTHeaderedClass>"#,
         r#"<ClassInstance Type="TRTSpectrumHardwareHeader"><LifeTime>1500</LifeTime></ClassInstance></TRTHeaderedClass>"#,
