@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod batches;
 mod cholesky;
 mod dbscan;
 mod divergence;
@@ -7,6 +8,7 @@ mod error;
 mod forest;
 mod geodesics;
 mod grid;
+mod incremental;
 mod isomap;
 mod kernels;
 mod kmeans;
@@ -23,14 +25,16 @@ mod som;
 mod svd;
 mod within;
 
+pub use batches::InBatches;
 pub use dbscan::{Dbscan, DbscanModel};
 pub use error::{Error, Result};
 pub use grid::Grid;
+pub use incremental::{IncrementalPca, IncrementalPcaModel};
 pub use isomap::{Isomap, IsomapModel};
 pub use kmeans::{KMeans, KMeansModel};
 pub use mixture::{Covariance, GaussianMixture, GaussianMixtureModel};
 pub use nmf::{Loss, Nmf, NmfModel, NmfStart};
 pub use params::{Check, Method, Params};
-pub use pca::{Pca, PcaModel};
+pub use pca::{Pca, PcaModel, PcaSolver};
 pub use rows::{OnPatches, RowEmbedding, RowModel};
 pub use som::{Som, SomModel};
