@@ -97,6 +97,10 @@ pub struct KMeansModel {
 }
 
 impl KMeansModel {
+    pub(crate) fn new(centres: Array2<f64>, inertia: f64, rounds: usize) -> Self {
+        Self { centres, inertia, rounds }
+    }
+
     /// The centres, (K, D).
     pub fn centres(&self) -> ArrayView2<'_, f64> {
         self.centres.view()
@@ -150,7 +154,7 @@ pub(crate) fn enough_distinct(rows: ArrayView2<'_, f64>, clusters: usize) -> Res
 }
 
 /// Σᵢ minₖ |xᵢ − cₖ|².
-fn inertia(rows: ArrayView2<'_, f64>, centres: ArrayView2<'_, f64>) -> f64 {
+pub(crate) fn inertia(rows: ArrayView2<'_, f64>, centres: ArrayView2<'_, f64>) -> f64 {
     let of = |block: ArrayView2<'_, f64>| -> f64 {
         let distance = |row: ArrayView1<'_, f64>, centre: ArrayView1<'_, f64>| {
             row.iter().zip(centre).map(|(a, b)| (a - b) * (a - b)).sum::<f64>()

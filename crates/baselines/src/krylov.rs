@@ -9,14 +9,17 @@ use rand_chacha::ChaCha8Rng;
 use crate::products::{product, product_of_columns};
 use crate::{Error, Result};
 
-/// Largest residual |A·v − λ·v|, relative to the largest |λ|.
+/// Largest residual |A·v − λ·v|, relative to √(|λ|·λ₁) with λ₁ the largest |λ|: of a Gram matrix, the vectors of the
+/// other side then have residuals of this part of λ₁.
 const TOLERANCE: f64 = 1e-9;
-/// What is shorter than this, relative to the largest |λ|, is rounding.
+/// Residuals below this part of λ₁ are as small as rounding lets them be.
+pub(crate) const RESOLVED: f64 = 1e-13;
+/// What is shorter than this part of λ₁ is rounding.
 const ROUNDING: f64 = 1e-14;
+/// What is left of a vector of length 1 without those before it, below which it is one of theirs.
+const DEPENDENT: f64 = 1e-8;
 /// Products with the matrix at most.
 const ROUNDS: usize = 2000;
-/// Vectors a round adds beyond those asked for: equal eigenvalues at the end of the list are found at once.
-const SPARE: usize = 2;
 /// Below so many rows, the whole spectrum is cheaper.
 const SMALL: usize = 150;
 
@@ -35,8 +38,9 @@ pub(crate) fn largest(
         let (values, vectors) = spectrum(apply(Array2::eye(n).view()))?;
         return Ok((values.slice(s![..k]).to_owned(), vectors.slice(s![.., ..k]).to_owned()));
     }
-    let block = k + SPARE;
-    let most = (8 * block).max(48).min(n);
+    // More than asked for: equal eigenvalues at the end of the list are found at once, and near ones sooner.
+    let block = k + k / 4 + 2;
+    let most = (4 * block).max(48).min(n);
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let start = apply(Array2::from_shape_fn((n, block), |_| rng.gen_range(-1.0..1.0)).view());
     let mut basis = independent(Array2::zeros((n, 0)).view(), start.view(), 0.0);
@@ -51,7 +55,9 @@ pub(crate) fn largest(
         let (ritz, ritz_images) = (product(basis.view(), best), product(images.view(), best));
         let residuals = &ritz_images - &(&ritz * &values);
         let scale = values.iter().fold(0.0, |most: f64, v| most.max(v.abs()));
-        let found = residuals.axis_iter(Axis(1)).take(k).all(|r| r.dot(&r).sqrt() <= TOLERANCE * scale);
+        let bound = |value: f64| (TOLERANCE * (value.abs() * scale).sqrt()).max(RESOLVED * scale);
+        let lengths = residuals.axis_iter(Axis(1)).map(|r| r.dot(&r).sqrt());
+        let found = lengths.zip(&values).take(k).all(|(length, value)| length <= bound(*value));
         let more = independent(basis.view(), residuals.view(), ROUNDING * scale);
         if found && (values.len() >= k || more.ncols() == 0) {
             let (mut all, mut columns) = (Array1::zeros(k), Array2::zeros((n, k)));
@@ -82,26 +88,37 @@ fn spectrum(matrix: Array2<f64>) -> Result<(Array1<f64>, Array2<f64>)> {
 
 /// What of the `columns` longer than `floor` is independent of the orthonormal `basis` and of each other, orthonormal.
 pub(crate) fn independent(basis: ArrayView2<'_, f64>, columns: ArrayView2<'_, f64>, floor: f64) -> Array2<f64> {
-    let mut out = Array2::zeros((columns.ncols(), columns.nrows()));
+    let norms = columns.map_axis(Axis(0), |column| column.dot(&column).sqrt());
+    let long: Vec<usize> = (0..norms.len()).filter(|c| norms[*c] > floor).collect();
+    let units = columns.select(Axis(1), &long) / norms.select(Axis(0), &long);
+    let mut rows = units.t().as_standard_layout().into_owned();
+    // Twice, which restores what rounding took from the short ones.
+    for _ in 0..2 {
+        let along = product_of_columns(basis, rows.t());
+        rows = orthogonal(rows - product(basis, along.view()).t());
+    }
+    rows.reversed_axes()
+}
+
+/// Gram–Schmidt in the order of the rows, which are no longer than 1; one that hardly differs from those before is left
+/// out.
+fn orthogonal(mut rows: Array2<f64>) -> Array2<f64> {
     let mut kept = 0;
-    for column in columns.axis_iter(Axis(1)) {
-        let norm = column.dot(&column).sqrt();
-        if norm.is_nan() || norm <= floor {
-            continue;
+    for i in 0..rows.nrows() {
+        let (before, mut rest) = rows.view_mut().split_at(Axis(0), i);
+        let mut row = rest.row_mut(0);
+        for other in before.outer_iter().take(kept) {
+            let along = other.dot(&row);
+            row.scaled_add(-along, &other);
         }
-        let mut rest = column.to_owned() / norm;
-        for _ in 0..2 {
-            rest = &rest - &basis.dot(&basis.t().dot(&rest));
-            let before = out.slice(s![..kept, ..]);
-            rest = &rest - &before.t().dot(&before.dot(&rest));
-        }
-        let left = rest.dot(&rest).sqrt();
-        if left > 1e-8 {
-            out.row_mut(kept).assign(&(rest / left));
+        let left = row.dot(&row).sqrt();
+        if left > DEPENDENT {
+            let unit = &row / left;
+            rows.row_mut(kept).assign(&unit);
             kept += 1;
         }
     }
-    out.slice(s![..kept, ..]).t().to_owned()
+    rows.slice(s![..kept, ..]).to_owned()
 }
 
 fn beside<'a>(left: ArrayView2<'a, f64>, right: ArrayView2<'a, f64>) -> Result<Array2<f64>> {

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod after;
+mod batches;
 mod cholesky;
 mod dbscan;
 mod divergence;
@@ -8,10 +9,12 @@ mod error;
 mod forest;
 mod geodesics;
 mod grid;
+mod incremental;
 mod isomap;
 mod kernels;
 mod kmeans;
 mod krylov;
+mod minibatch;
 mod mixture;
 mod neighbours;
 mod nmf;
@@ -25,14 +28,17 @@ mod svd;
 mod within;
 
 pub use after::{AfterPca, AfterPcaModel};
+pub use batches::InBatches;
 pub use dbscan::{Dbscan, DbscanModel};
 pub use error::{Error, Result};
 pub use grid::Grid;
+pub use incremental::{IncrementalPca, IncrementalPcaModel};
 pub use isomap::{Isomap, IsomapModel};
 pub use kmeans::{KMeans, KMeansModel};
+pub use minibatch::{MiniBatchKMeans, MiniBatchKMeansModel};
 pub use mixture::{Covariance, GaussianMixture, GaussianMixtureModel};
 pub use nmf::{Loss, Nmf, NmfModel, NmfStart};
 pub use params::{Check, Method, Params};
-pub use pca::{Pca, PcaModel};
+pub use pca::{Pca, PcaModel, PcaSolver};
 pub use rows::{OnPatches, RowEmbedding, RowModel};
 pub use som::{Som, SomModel};

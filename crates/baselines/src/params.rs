@@ -83,8 +83,8 @@ where
     }
 }
 
-/// linfa's `Fit` of a method on any matrix, and its `Transformer`, the columns of the embedding.
-macro_rules! speaks_linfa {
+/// linfa's `Fit` of a method on any matrix.
+macro_rules! fits_with_linfa {
     ($method:ty, $model:ty) => {
         impl<S: ndarray::Data<Elem = f64>, T> linfa::traits::Fit<ndarray::ArrayBase<S, ndarray::Ix2>, T, crate::Error>
             for $method
@@ -100,6 +100,13 @@ macro_rules! speaks_linfa {
                 crate::params::Method::fit_rows(self, rows)
             }
         }
+    };
+}
+
+/// linfa's `Fit` of a method on any matrix, and its `Transformer`, the columns of the embedding.
+macro_rules! speaks_linfa {
+    ($method:ty, $model:ty) => {
+        crate::params::fits_with_linfa!($method, $model);
 
         impl<S: ndarray::Data<Elem = f64>>
             linfa::traits::Transformer<&ndarray::ArrayBase<S, ndarray::Ix2>, crate::Result<ndarray::Array2<f64>>>
@@ -138,4 +145,4 @@ macro_rules! predicts_with_linfa {
     };
 }
 
-pub(crate) use {predicts_with_linfa, speaks_linfa};
+pub(crate) use {fits_with_linfa, predicts_with_linfa, speaks_linfa};

@@ -1,9 +1,10 @@
-use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 
 use crate::params::{Check, Method, Params, speaks_linfa};
-use crate::products::product;
-use crate::rows::{RowEmbedding, RowModel, fitting};
-use crate::solve::directions;
+use crate::products::{centred, mean, product, scatter};
+use crate::rows::{RowEmbedding, RowModel, fitting, squarable};
+use crate::solve::{directions, point_up};
+use crate::svd::leading;
 use crate::{Error, Result};
 
 /// Principal component analysis.
@@ -12,16 +13,49 @@ use crate::{Error, Result};
 /// columns `pc1`, `pc2`, … of the embedding are t = V (x − mean), and x ≈ mean + Vᵀ t. The sign of a component is such
 /// that its loading of largest magnitude is positive.
 ///
-/// Reference: Jolliffe, Principal Component Analysis, 2nd ed. (2002).
+/// References: Jolliffe, Principal Component Analysis, 2nd ed. (2002); Halko, Martinsson & Tropp 2011, SIAM Rev. 53,
+/// 217 (randomised).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pca {
     components: usize,
+    solver: PcaSolver,
+    seed: u64,
+}
+
+/// How components are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum PcaSolver {
+    /// Eigenvectors whose residuals are verified. Beside the rows it holds a copy of them.
+    #[default]
+    Exact,
+    /// From products of the rows with random vectors, and of those with Xᵀ and X again: as good as the spectrum falls,
+    /// and never more than the variance there is. Beside the rows it holds a few times (k + 10)·(N + D) numbers only.
+    Randomised {
+        /// Further rounds of products with X and Xᵀ, 0 to 100. On 5,000 digits of 784 pixels, 20 components hold 0.9971
+        /// of what the exact ones do with 2, 0.9999 with 4.
+        powers: usize,
+    },
 }
 
 impl Pca {
     /// So many components, 1 to min(N − 1, D) of N rows of D numbers.
     pub fn params(components: usize) -> Params<Self> {
-        Params(Self { components })
+        Params(Self { components, solver: PcaSolver::Exact, seed: 0 })
+    }
+}
+
+impl Params<Pca> {
+    /// How components are found; default exactly.
+    pub fn solver(mut self, solver: PcaSolver) -> Self {
+        self.0.solver = solver;
+        self
+    }
+
+    /// Seed of the randomised solver; default 0.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.0.seed = seed;
+        self
     }
 }
 
@@ -30,7 +64,12 @@ impl Check for Pca {
         if self.components == 0 {
             return Err(Error::parameter("number of components", 0, "1 and more"));
         }
-        Ok(())
+        match self.solver {
+            PcaSolver::Randomised { powers } if powers > 100 => {
+                Err(Error::parameter("number of powers", powers, "0 to 100"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -44,19 +83,30 @@ impl Method for Pca {
             let accepted = format!("1 to {largest} for {n} rows of {d} numbers");
             return Err(Error::parameter("number of components", k, accepted));
         }
-        let mean = rows.sum_axis(Axis(0)) / n as f64;
-        let centred = &rows - &mean;
-        let squares = centred.iter().map(|v| v * v).sum::<f64>();
-        // Equal rows differ from their mean by its rounding.
-        if squares <= (1e-14 * mean.dot(&mean).sqrt()).powi(2) * n as f64 {
+        squarable(rows)?;
+        let mean = mean(rows);
+        let squares = scatter(rows, &mean);
+        if is_rounding(squares, &mean, n as f64) {
             return Err(Error::Rank { components: k, rank: 0 });
         }
-        let components = directions(&centred, k)?;
-        let degrees = (n - 1) as f64;
-        let variance = product(centred.view(), components.t()).map_axis(Axis(0), |t| t.dot(&t) / degrees);
-        let ratio = &variance / (squares / degrees);
-        Ok(PcaModel { mean, components, variance, ratio })
+        let (along, components) = match self.solver {
+            PcaSolver::Exact => directions(&centred(rows, &mean), k)?,
+            PcaSolver::Randomised { powers } => {
+                let (values, mut found) = leading(rows, &mean, k, powers, self.seed)?;
+                if values.len() < k {
+                    return Err(Error::Rank { components: k, rank: values.len() });
+                }
+                point_up(&mut found);
+                (values.mapv(|v| v * v), found)
+            }
+        };
+        Ok(PcaModel::new(mean, components, &along, squares, n as f64))
     }
+}
+
+/// Whether the squares of `n` rows about their mean are what its rounding leaves of equal rows.
+pub(crate) fn is_rounding(squares: f64, mean: &Array1<f64>, n: f64) -> bool {
+    squares <= (1e-14 * mean.dot(mean).sqrt()).powi(2) * n
 }
 
 /// Fitted principal components.
@@ -69,6 +119,11 @@ pub struct PcaModel {
 }
 
 impl PcaModel {
+    /// Of `n` rows, with `squares` about their mean, and such a part of them `along` each component.
+    pub(crate) fn new(mean: Array1<f64>, components: Array2<f64>, along: &Array1<f64>, squares: f64, n: f64) -> Self {
+        Self { mean, components, variance: along / (n - 1.0), ratio: along / squares }
+    }
+
     /// The mean row, D.
     pub fn mean(&self) -> ArrayView1<'_, f64> {
         self.mean.view()
@@ -127,7 +182,7 @@ speaks_linfa!(Pca, PcaModel);
 #[cfg(test)]
 mod tests {
     use linfa::traits::{Fit, Transformer};
-    use ndarray::{Array4, Slice};
+    use ndarray::{Array4, Axis, Slice};
     use parsimon_core::{Embed, Embedding, Generate, Patches, Scaling};
 
     use super::*;
@@ -211,6 +266,37 @@ mod tests {
         }
     }
 
+    /// Random data whose standard deviations fall along hidden directions, about a far mean.
+    fn falling(n: usize, d: usize) -> Array2<f64> {
+        let images = reference(n, 1, d, 1);
+        let rows = crate::rows::of_images(images.images());
+        let waves = Array2::from_shape_fn((d, d), |(i, j)| ((i * j + i + 3 * j) as f64).sin());
+        rows.dot(&waves) + 100.0
+    }
+
+    #[test]
+    fn the_randomised_solver_agrees_with_the_exact_one_where_the_spectrum_falls() {
+        let rows = falling(500, 60);
+        let exact = Pca::params(4).fit_matrix(rows.view()).unwrap();
+        let random = Pca::params(4).solver(PcaSolver::Randomised { powers: 4 });
+        let model = random.fit_matrix(rows.view()).unwrap();
+        close(model.explained_variance().to_vec(), &exact.explained_variance().to_vec(), 1e-6 * exact.variance[0]);
+        close(model.explained_variance_ratio().to_vec(), &exact.explained_variance_ratio().to_vec(), 1e-6);
+        assert!((&model.components() - &exact.components()).iter().all(|d| d.abs() < 1e-3), "signs too");
+        close(model.mean().to_vec(), &exact.mean().to_vec(), 0.0);
+        assert_eq!(model, random.fit_matrix(rows.view()).unwrap());
+        assert_ne!(model, random.seed(1).fit_matrix(rows.view()).unwrap());
+        // Without powers it is worse, and never claims more than there is.
+        let poor = Pca::params(4).solver(PcaSolver::Randomised { powers: 0 }).fit_matrix(rows.view()).unwrap();
+        assert!(poor.explained_variance().sum() < model.explained_variance().sum());
+        assert!(model.explained_variance().sum() < exact.explained_variance().sum() * (1.0 + 1e-12));
+        let line = Array2::from_shape_fn((50, 20), |(i, j)| (i * (j + 1)) as f64);
+        let rank = Pca::params(2).solver(PcaSolver::Randomised { powers: 2 }).fit_matrix(line.view());
+        assert_eq!(rank, Err(Error::Rank { components: 2, rank: 1 }));
+        let refused = Pca::params(2).solver(PcaSolver::Randomised { powers: 101 }).fit_matrix(line.view());
+        assert!(refused.unwrap_err().to_string().contains("powers is 101, accepted are 0 to 100"));
+    }
+
     #[test]
     fn the_same_data_give_the_same_bits() {
         let data = reference(80, 6, 6, 1);
@@ -240,6 +326,8 @@ mod tests {
             assert!(refused(components, &data).contains(&format!("components is {components},")));
         }
         assert!(refused(7, &data).contains("1 to 6 for 10 rows of 6 numbers"));
+        let huge = Array2::from_shape_fn((9, 2), |(i, j)| if i == j { 1e200 } else { 0.0 });
+        assert!(Pca::params(1).fit_matrix(huge.view()).unwrap_err().to_string().contains("1e140"));
         let few = data.select(&[0, 1, 2, 3]).unwrap();
         assert!(refused(4, &few).contains("1 to 3"));
         assert!(refused(1, &data.select(&[0]).unwrap()).contains("1 to 0 for 1 rows"));

@@ -1,11 +1,13 @@
 //! Products of matrices, their rows shared among threads; the sums do not depend on how many there are.
 
 use ndarray::linalg::general_mat_mul;
-use ndarray::{Array2, ArrayView2, Axis};
+use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2, Axis, Zip, s};
 use rayon::prelude::*;
 
 /// Rows of a block: few enough for a second-level cache, enough for the product to be worth a task.
 pub(crate) const BLOCK: usize = 256;
+/// Columns of a block of a Gram matrix.
+const HALF: usize = BLOCK / 2;
 
 /// A·B.
 pub(crate) fn product(a: ArrayView2<'_, f64>, b: ArrayView2<'_, f64>) -> Array2<f64> {
@@ -30,6 +32,52 @@ pub(crate) fn product_of_columns(a: ArrayView2<'_, f64>, b: ArrayView2<'_, f64>)
     sums.into_iter().fold(Array2::zeros((a.ncols(), b.ncols())), |sum, part| sum + part)
 }
 
+/// AᵀA, of which one half is computed where there are enough columns to share.
+pub(crate) fn gram(a: ArrayView2<'_, f64>) -> Array2<f64> {
+    let d = a.ncols();
+    if d < 2 * BLOCK {
+        return product_of_columns(a, a);
+    }
+    let part = |block: usize| block * HALF..((block + 1) * HALF).min(d);
+    let blocks = d.div_ceil(HALF);
+    let pairs: Vec<(usize, usize)> = (0..blocks).flat_map(|i| (i..blocks).map(move |j| (i, j))).collect();
+    let of = |&(i, j): &(usize, usize)| a.slice(s![.., part(i)]).t().dot(&a.slice(s![.., part(j)]));
+    let parts: Vec<Array2<f64>> = pairs.par_iter().map(of).collect();
+    let mut out = Array2::zeros((d, d));
+    for ((i, j), product) in pairs.into_iter().zip(parts) {
+        out.slice_mut(s![part(i), part(j)]).assign(&product);
+        out.slice_mut(s![part(j), part(i)]).assign(&product.t());
+    }
+    out
+}
+
+/// Mean of the rows, of which there is at least one.
+pub(crate) fn mean(rows: ArrayView2<'_, f64>) -> Array1<f64> {
+    let sums: Vec<Array1<f64>> =
+        rows.axis_chunks_iter(Axis(0), BLOCK).into_par_iter().map(|part| part.sum_axis(Axis(0))).collect();
+    sums.into_iter().fold(Array1::zeros(rows.ncols()), |sum, part| sum + part) / rows.nrows() as f64
+}
+
+/// Rows without their mean.
+pub(crate) fn centred(rows: ArrayView2<'_, f64>, mean: &Array1<f64>) -> Array2<f64> {
+    let mut out = Array2::zeros(rows.dim());
+    centre(rows, mean, out.view_mut());
+    out
+}
+
+/// Writes rows without their mean to as many others.
+pub(crate) fn centre(rows: ArrayView2<'_, f64>, mean: &Array1<f64>, mut out: ArrayViewMut2<'_, f64>) {
+    let blocks = out.axis_chunks_iter_mut(Axis(0), BLOCK).into_par_iter().zip(rows.axis_chunks_iter(Axis(0), BLOCK));
+    blocks.for_each(|(out, rows)| Zip::from(out).and(rows).and_broadcast(mean).for_each(|o, v, m| *o = v - m));
+}
+
+/// Σ |x − m|² of rows x.
+pub(crate) fn scatter(rows: ArrayView2<'_, f64>, mean: &Array1<f64>) -> f64 {
+    let of = |row: ndarray::ArrayView1<'_, f64>| row.iter().zip(mean).map(|(v, m)| (v - m) * (v - m)).sum::<f64>();
+    let sums: Vec<f64> = rows.axis_iter(Axis(0)).into_par_iter().with_min_len(BLOCK).map(of).collect();
+    sums.iter().sum()
+}
+
 /// Squares of the lengths of rows.
 pub(crate) fn squares(rows: ArrayView2<'_, f64>) -> Vec<f64> {
     rows.axis_iter(Axis(0)).into_par_iter().map(|r| r.iter().map(|v| v * v).sum()).collect()
@@ -50,6 +98,19 @@ mod tests {
             assert_eq!(product(a.view(), b.view()), a.dot(&b));
             assert_eq!(product_of_columns(a.view(), c.view()), a.t().dot(&c));
         }
+        let a = Array2::from_shape_fn((40, 700), |(i, j)| ((i * 7 + j * 3) % 11) as f64 - 5.0);
+        assert_eq!(gram(a.view()), a.t().dot(&a));
+        assert_eq!(gram(a.t()), a.dot(&a.t()));
         assert_eq!(squares(Array2::from_elem((2, 3), 2.0).view()), [12.0, 12.0]);
+    }
+
+    #[test]
+    fn rows_about_their_mean() {
+        let rows = Array2::from_shape_fn((600, 5), |(i, j)| (i * (j + 1)) as f64);
+        let found = mean(rows.view());
+        assert_eq!(found, rows.mean_axis(Axis(0)).unwrap());
+        let about = centred(rows.view(), &found);
+        assert_eq!(about, &rows - &found);
+        assert_eq!(scatter(rows.view(), &found), about.iter().map(|v| v * v).sum::<f64>());
     }
 }

@@ -186,7 +186,7 @@ impl Som {
         if wanted == 0 || !varied {
             return Ok(units);
         }
-        let axes = match directions(centred, wanted) {
+        let (_, axes) = match directions(centred, wanted) {
             Err(Error::Rank { rank, .. }) if rank > 0 => directions(centred, rank)?,
             found => found?,
         };

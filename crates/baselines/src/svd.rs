@@ -56,15 +56,15 @@ pub(crate) fn leading(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::solve::orthonormal;
 
     #[test]
     fn the_largest_singular_values_and_vectors_are_found() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let mut random = |n: usize, d: usize| Array2::from_shape_fn((n, d), |_| rng.sample::<f64, _>(StandardNormal));
-        let (u, v) = (orthonormal(random(6, 300).view()), orthonormal(random(6, 80).view()));
+        let mut orthonormal = |n: usize| independent(Array2::zeros((n, 0)).view(), random(n, 6).view(), 0.0);
+        let (u, v) = (orthonormal(300), orthonormal(80).reversed_axes());
         let values = Array1::from(vec![9.0, 7.0, 5.0, 1e-3, 5e-4, 1e-4]);
-        let matrix = (u.t().to_owned() * &values).dot(&v);
+        let matrix = (u * &values).dot(&v);
         let (found, directions) = leading(matrix.view(), &Array1::zeros(80), 3, 4, 0).unwrap();
         assert!((&found - &values.slice(s![..3])).iter().all(|d| d.abs() < 1e-9), "{found}");
         assert!(

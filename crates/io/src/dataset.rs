@@ -50,7 +50,7 @@ pub fn read_dataset(path: &Path) -> Result<Dataset> {
             match stored.rank() {
                 2 => data.spectra = Some(spectra(path, &stored, None)?),
                 3 | 4 => data.images = Some(images(path, "images", &stored, None)?),
-                _ => return Err(wrong(path, "the array", &stored.shape, "[N, L], [N, H, W] or [N, H, W, C]")),
+                _ => return Err(wrong(path, "the array", stored.shape(), "[N, L], [N, H, W] or [N, H, W, C]")),
             }
             Ok(data)
         }
@@ -79,7 +79,7 @@ fn from_arrays(path: &Path, arrays: &Arrays) -> Result<Dataset> {
     if let Some(stored) = arrays.get("labels") {
         let labels = stored.to_i64().map_err(|e| fail("labels", e))?;
         let labels = labels.into_dimensionality::<Ix1>();
-        data.labels = Some(labels.map_err(|_| wrong(path, "`labels`", &stored.shape, "[N]"))?);
+        data.labels = Some(labels.map_err(|_| wrong(path, "`labels`", stored.shape(), "[N]"))?);
     }
     if let Some(stored) = arrays.get("targets") {
         let mut targets = stored.to_f32().map_err(|e| fail("targets", e))?;
@@ -87,7 +87,7 @@ fn from_arrays(path: &Path, arrays: &Arrays) -> Result<Dataset> {
             targets = targets.insert_axis(Dim(1));
         }
         let targets = targets.into_dimensionality::<Ix2>();
-        let targets = targets.map_err(|_| wrong(path, "`targets`", &stored.shape, "[N, K]"))?;
+        let targets = targets.map_err(|_| wrong(path, "`targets`", stored.shape(), "[N, K]"))?;
         let odd = targets.indexed_iter().filter(|(_, v)| !v.is_finite());
         let odd: Vec<(usize, usize)> = odd.map(|(place, _)| place).collect();
         if let Some(&(row, column)) = odd.first() {
@@ -102,9 +102,9 @@ fn from_arrays(path: &Path, arrays: &Arrays) -> Result<Dataset> {
     }
     let samples = data.samples().map_err(|e| Error::data(path, e))?;
     for (name, stored) in arrays.iter().filter(|(name, _)| !RESERVED.contains(name)) {
-        if stored.shape == [samples] && stored.to_text().is_none() {
+        if stored.shape() == [samples] && stored.to_text().is_none() {
             let values = array(path, arrays, name)?.into_dimensionality::<Ix1>();
-            let values = values.map_err(|_| wrong(path, name, &stored.shape, "[N]"))?;
+            let values = values.map_err(|_| wrong(path, name, stored.shape(), "[N]"))?;
             data.truth.insert(name.to_owned(), values);
         }
     }
@@ -116,7 +116,7 @@ fn wrong(path: &Path, what: &str, found: &[usize], expected: &str) -> Error {
 }
 
 fn images(path: &Path, name: &str, stored: &Stored, arrays: Option<&Arrays>) -> Result<Patches> {
-    let misshapen = || wrong(path, &format!("`{name}`"), &stored.shape, "[N, H, W] or [N, H, W, C]");
+    let misshapen = || wrong(path, &format!("`{name}`"), stored.shape(), "[N, H, W] or [N, H, W, C]");
     let fail = |e: String| Error::format(path, "NPZ", format!("`{name}` {e}"));
     fn four<T>(values: ArrayD<T>, misshapen: impl Fn() -> Error) -> Result<Array4<T>> {
         match values.ndim() {
@@ -167,7 +167,7 @@ fn scaling(path: &Path, name: &str, arrays: &Arrays, shape: (usize, usize, usize
 fn spectra(path: &Path, stored: &Stored, arrays: Option<&Arrays>) -> Result<Spectra> {
     let values = stored.to_f64().map_err(|e| Error::format(path, "NPZ", format!("`spectra` {e}")))?;
     let values = values.into_dimensionality::<Ix2>();
-    let values = values.map_err(|_| wrong(path, "`spectra`", &stored.shape, "[N, L]"))?;
+    let values = values.map_err(|_| wrong(path, "`spectra`", stored.shape(), "[N, L]"))?;
     let energy = numpy::spectra_axis(arrays.unwrap_or(&Arrays::default()));
     Spectra::new(values, energy).map_err(|e| Error::data(path, e))
 }

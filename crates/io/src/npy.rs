@@ -1,4 +1,4 @@
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use ndarray::{ArrayD, ArrayViewD, IxDyn, ShapeBuilder};
@@ -9,16 +9,15 @@ use crate::{Error, Result, write_atomically};
 
 /// Longest header read; numpy's own limit is 10,000 bytes.
 const MAX_HEADER: usize = 10_000;
+/// Bytes before the header of version 2 and 3; version 1 has two less.
+const LONGEST_PREAMBLE: usize = 12;
 /// Deepest nesting of brackets in a header; a plain array needs two.
 const MAX_NESTING: usize = 8;
 
 /// One array as stored: shape, type and bytes.
 #[derive(Debug, Clone)]
 pub(crate) struct Stored {
-    pub(crate) shape: Vec<usize>,
-    kind: Kind,
-    big_endian: bool,
-    fortran: bool,
+    header: Header,
     bytes: Vec<u8>,
 }
 
@@ -29,35 +28,79 @@ enum Kind {
     Text(usize),
 }
 
-impl Stored {
-    /// Takes apart the bytes of an NPY file; the error is a reason without the file's name.
-    pub(crate) fn parse(mut bytes: Vec<u8>) -> std::result::Result<Self, String> {
-        let start = header_length(&bytes)?;
-        let header = NpyHeader::from_reader(&bytes[..start]).map_err(|e| e.to_string())?;
+/// What precedes the values.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Header {
+    /// Bytes before the values.
+    pub(crate) length: usize,
+    pub(crate) shape: Vec<usize>,
+    kind: Kind,
+    pub(crate) big_endian: bool,
+    pub(crate) fortran: bool,
+}
+
+impl Header {
+    /// Reads as much of a file as its header says it is long, and leaves it where the values begin.
+    pub(crate) fn read(file: &mut impl Read, begin: &mut Vec<u8>) -> io::Result<()> {
+        file.take(LONGEST_PREAMBLE as u64 - 2).read_to_end(begin)?;
+        if begin.get(6).is_some_and(|version| *version >= 2) {
+            file.take(2).read_to_end(begin)?;
+        }
+        if let Ok((start, length)) = preamble(begin) {
+            file.take((start + length - begin.len()) as u64).read_to_end(begin)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the beginning of an NPY file apart; the error is a reason without the file's name.
+    pub(crate) fn parse(bytes: &[u8]) -> std::result::Result<Self, String> {
+        let length = header_length(bytes)?;
+        let header = NpyHeader::from_reader(&bytes[..length]).map_err(|e| e.to_string())?;
         let (kind, big_endian) = element(&header.dtype())?;
         let shape = header.shape().iter().map(|&n| usize::try_from(n).ok()).collect::<Option<Vec<_>>>();
-        let size = match kind {
+        let shape = shape.ok_or("the header claims a shape larger than any memory")?;
+        Ok(Self { length, shape, kind, big_endian, fortran: header.order() == Order::Fortran })
+    }
+
+    /// Bytes of the values, unless they are more than there can be.
+    pub(crate) fn bytes(&self) -> Option<usize> {
+        let size = match self.kind {
             Kind::Number(sample) => sample.size(),
             Kind::Text(length) => length,
         };
-        let needed = shape.as_ref().and_then(|s| s.iter().try_fold(size, |product, &n| product.checked_mul(n)));
-        let found = bytes.len() - start;
-        match (shape, needed) {
-            (Some(shape), Some(needed)) if needed == found => {
-                bytes.drain(..start);
-                Ok(Self { shape, kind, big_endian, fortran: header.order() == Order::Fortran, bytes })
-            }
-            (_, needed) => {
-                let needed = needed.map_or_else(|| "more than fits in memory".to_owned(), |n| n.to_string());
-                let shape = header.shape();
-                Err(format!("an array of shape {shape:?} needs {needed} bytes after the header, there are {found}"))
-            }
+        self.shape.iter().try_fold(size, |product, &n| product.checked_mul(n))
+    }
+
+    /// Why a file with so many bytes after the header is not what the header says.
+    pub(crate) fn misfit(&self, found: u64) -> String {
+        let needed = self.bytes().map_or_else(|| "more than fits in memory".to_owned(), |n| n.to_string());
+        format!("an array of shape {:?} needs {needed} bytes after the header, there are {found}", self.shape)
+    }
+
+    /// The type of its numbers.
+    pub(crate) fn number(&self) -> std::result::Result<Sample, String> {
+        match self.kind {
+            Kind::Number(sample) => Ok(sample),
+            Kind::Text(_) => Err("holds text, expected numbers".into()),
         }
+    }
+}
+
+impl Stored {
+    /// Takes apart the bytes of an NPY file; the error is a reason without the file's name.
+    pub(crate) fn parse(mut bytes: Vec<u8>) -> std::result::Result<Self, String> {
+        let header = Header::parse(&bytes)?;
+        let found = bytes.len() - header.length;
+        if header.bytes() != Some(found) {
+            return Err(header.misfit(found as u64));
+        }
+        bytes.drain(..header.length);
+        Ok(Self { header, bytes })
     }
 
     /// `uint32`, `float16`, ….
     pub(crate) fn type_name(&self) -> &'static str {
-        match self.kind {
+        match self.header.kind {
             Kind::Number(sample) => sample.name(),
             Kind::Text(_) => "bytes",
         }
@@ -65,50 +108,49 @@ impl Stored {
 
     /// Number of dimensions.
     pub(crate) fn rank(&self) -> usize {
-        self.shape.len()
+        self.header.shape.len()
     }
 
-    fn number(&self) -> std::result::Result<Sample, String> {
-        match self.kind {
-            Kind::Number(sample) => Ok(sample),
-            Kind::Text(_) => Err("holds text, expected numbers".into()),
-        }
+    /// Sizes of its dimensions.
+    pub(crate) fn shape(&self) -> &[usize] {
+        &self.header.shape
     }
 
     fn arrange<T>(&self, values: Vec<T>) -> std::result::Result<ArrayD<T>, String> {
-        let shape = IxDyn(&self.shape).set_f(self.fortran);
+        let shape = IxDyn(&self.header.shape).set_f(self.header.fortran);
         ArrayD::from_shape_vec(shape, values).map_err(|e| e.to_string())
     }
 
     pub(crate) fn to_f64(&self) -> std::result::Result<ArrayD<f64>, String> {
-        self.arrange(self.number()?.to_f64(self.big_endian, &self.bytes))
+        self.arrange(self.header.number()?.to_f64(self.header.big_endian, &self.bytes))
     }
 
     pub(crate) fn to_f32(&self) -> std::result::Result<ArrayD<f32>, String> {
-        self.arrange(self.number()?.to_f32(self.big_endian, &self.bytes))
+        self.arrange(self.header.number()?.to_f32(self.header.big_endian, &self.bytes))
     }
 
     /// Whole numbers; floats are accepted if every one is whole.
     pub(crate) fn to_i64(&self) -> std::result::Result<ArrayD<i64>, String> {
-        let sample = self.number()?;
+        let sample = self.header.number()?;
         if !sample.is_integer() {
-            let values = sample.to_f64(self.big_endian, &self.bytes);
+            let values = sample.to_f64(self.header.big_endian, &self.bytes);
             if let Some(odd) = values.iter().find(|v| v.fract() != 0.0) {
                 return Err(format!("holds {odd}, expected whole numbers"));
             }
         }
-        self.arrange(sample.to_i64(self.big_endian, &self.bytes))
+        self.arrange(sample.to_i64(self.header.big_endian, &self.bytes))
     }
 
     /// The text of a single byte string.
     pub(crate) fn to_text(&self) -> Option<String> {
         let text = std::str::from_utf8(&self.bytes).ok()?.trim_end_matches('\0');
-        (matches!(self.kind, Kind::Text(_)) && self.shape.iter().product::<usize>() == 1).then(|| text.to_owned())
+        (matches!(self.header.kind, Kind::Text(_)) && self.header.shape.iter().product::<usize>() == 1)
+            .then(|| text.to_owned())
     }
 }
 
-/// Length of preamble and header together, checked before the header's grammar is looked at: that is recursive.
-fn header_length(bytes: &[u8]) -> std::result::Result<usize, String> {
+/// Length of the preamble, and of the header that follows, as it says.
+fn preamble(bytes: &[u8]) -> std::result::Result<(usize, usize), String> {
     let (start, length) = match bytes.get(6).zip(bytes.get(8..)) {
         Some((1, [a, b, ..])) => (10, usize::from(u16::from_le_bytes([*a, *b]))),
         Some((2 | 3, [a, b, c, d, ..])) => (12, u32::from_le_bytes([*a, *b, *c, *d]) as usize),
@@ -118,6 +160,12 @@ fn header_length(bytes: &[u8]) -> std::result::Result<usize, String> {
     if length > MAX_HEADER {
         return Err(format!("the header claims {length} bytes, at most {MAX_HEADER} are accepted"));
     }
+    Ok((start, length))
+}
+
+/// Length of preamble and header together, checked before the header's grammar is looked at: that is recursive.
+fn header_length(bytes: &[u8]) -> std::result::Result<usize, String> {
+    let (start, length) = preamble(bytes)?;
     let Some(header) = bytes.get(start..start + length) else {
         return Err(format!("cut off after {} bytes, within the header", bytes.len()));
     };

@@ -68,7 +68,7 @@ impl Arrays {
         if self.0.is_empty() {
             return "no array".into();
         }
-        let one = |(name, array): (&str, &Stored)| format!("`{name}` {:?}", array.shape);
+        let one = |(name, array): (&str, &Stored)| format!("`{name}` {:?}", array.shape());
         self.iter().map(one).collect::<Vec<_>>().join(", ")
     }
 }

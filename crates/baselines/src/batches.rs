@@ -1,0 +1,65 @@
+use linfa::ParamGuard;
+use ndarray::ArrayView2;
+
+use crate::params::{Check, Params};
+use crate::{Error, Result, rows};
+
+/// A method that learns from rows as they come by, a batch at a time, and holds none of them.
+pub trait InBatches: Check {
+    /// What it has learnt so far.
+    type State;
+
+    /// Learns from a batch that is finite and has at least one row, by parameters that are checked; from the first one
+    /// without a state.
+    ///
+    /// # Shapes
+    /// (B, D); B may change from batch to batch.
+    ///
+    /// # Errors
+    /// If the batch has another width than those before, or cannot support the parameters.
+    fn learn(&self, state: Option<Self::State>, batch: ArrayView2<'_, f64>) -> Result<Self::State>;
+}
+
+impl<M: InBatches> Params<M> {
+    /// Learns from a batch, without linfa's `Dataset` around it; the first one comes without a state.
+    ///
+    /// # Shapes
+    /// (B, D).
+    ///
+    /// # Errors
+    /// If a parameter is out of its range, or a number of the batch is not finite, or it cannot support the parameters.
+    pub fn fit_batch(&self, state: Option<M::State>, batch: ArrayView2<'_, f64>) -> Result<M::State> {
+        let method = self.check_ref()?;
+        rows::finite(batch)?;
+        method.learn(state, batch)
+    }
+}
+
+/// Fails unless a batch is as wide as those before.
+pub(crate) fn as_wide(batch: ArrayView2<'_, f64>, width: usize) -> Result<()> {
+    if batch.ncols() == width { Ok(()) } else { Err(Error::Width { found: batch.ncols(), expected: width }) }
+}
+
+/// linfa's `FitWith` of a method that learns in batches.
+macro_rules! learns_with_linfa {
+    ($method:ty, $state:ty) => {
+        impl<'a, S: ndarray::Data<Elem = f64>, T>
+            linfa::traits::FitWith<'a, ndarray::ArrayBase<S, ndarray::Ix2>, T, crate::Error> for $method
+        {
+            type ObjectIn = Option<$state>;
+            type ObjectOut = $state;
+
+            fn fit_with(
+                &self,
+                state: Option<$state>,
+                dataset: &'a linfa::DatasetBase<ndarray::ArrayBase<S, ndarray::Ix2>, T>,
+            ) -> crate::Result<$state> {
+                let batch = dataset.records.view();
+                crate::rows::finite(batch)?;
+                crate::batches::InBatches::learn(self, state, batch)
+            }
+        }
+    };
+}
+
+pub(crate) use learns_with_linfa;
