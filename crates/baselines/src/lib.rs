@@ -11,6 +11,7 @@ mod pca;
 mod products;
 mod rows;
 mod solve;
+mod unmix;
 
 pub use error::{Error, Result};
 pub use kmeans::{KMeans, KMeansModel};
@@ -18,3 +19,4 @@ pub use mixture::{Covariance, GaussianMixture, GaussianMixtureModel};
 pub use params::{Check, Method, Params};
 pub use pca::{Pca, PcaModel};
 pub use rows::{OnPatches, RowEmbedding, RowModel};
+pub use unmix::{Blu, BluModel, Extraction, Fcls, FclsModel, Noise};
