@@ -71,6 +71,20 @@ pub enum Error {
         /// The number.
         value: f64,
     },
+    /// A mean spectrum that no mixture of spectra above 0 can have.
+    #[error(
+        "the mean spectrum is negative, down to {value} in channel {channel}, {share:.3} of its sum, accepted are up to {accepted}"
+    )]
+    NegativeMean {
+        /// The lowest channel.
+        channel: usize,
+        /// Its mean.
+        value: f64,
+        /// What is negative, as a share of the sum of magnitudes.
+        share: f64,
+        /// The largest share accepted.
+        accepted: f64,
+    },
     /// A model that cannot make data of its columns.
     #[error("this model leads from data to columns, not back")]
     OneWay,

@@ -25,6 +25,7 @@ mod rows;
 mod solve;
 mod som;
 mod svd;
+mod unmix;
 mod within;
 
 pub use after::{AfterPca, AfterPcaModel};
@@ -42,3 +43,4 @@ pub use params::{Check, Method, Params};
 pub use pca::{Pca, PcaModel, PcaSolver};
 pub use rows::{OnPatches, RowEmbedding, RowModel};
 pub use som::{Som, SomModel};
+pub use unmix::{Blu, BluModel, Extraction, Fcls, FclsModel, Noise};

@@ -1,0 +1,307 @@
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, Zip};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+
+use crate::Result;
+use crate::rows::{RowEmbedding, RowModel, fitting};
+use crate::unmix::chain::Chain;
+use crate::unmix::fcls::names;
+use crate::unmix::least_squares::abundances;
+use crate::unmix::noise::Noise;
+use crate::unmix::pixels::{Block, Simplex};
+use crate::unmix::space::Space;
+
+/// Share of the samples in an interval.
+const INTERVAL: f64 = 0.95;
+
+/// Standard deviations either side of the mean of a normal distribution that hold as much.
+const DEVIATIONS: f64 = 1.959_963_985;
+
+/// Draws of the chain that are kept, for further rows and for the intervals of endmembers.
+const DRAWS: usize = 400;
+
+/// Draws that a further row goes through before it is recorded.
+const BEFORE: usize = 20;
+
+/// What a chain went through.
+#[derive(Default)]
+pub(crate) struct Trace {
+    vertices: Vec<Array2<f64>>,
+    variances: Vec<f64>,
+    odds: Vec<Vec<f64>>,
+}
+
+/// A state of the chain.
+#[derive(Debug, Clone, PartialEq)]
+struct Draw {
+    vertices: Array2<f64>,
+    variance: f64,
+    odds: Vec<f64>,
+}
+
+impl Trace {
+    pub fn push(&mut self, chain: &Chain<'_>) {
+        self.vertices.push(chain.vertices.clone());
+        self.variances.push(chain.variance);
+        self.odds.push(chain.odds.clone());
+    }
+}
+
+/// What a chain of Bayesian unmixing has learnt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BluModel {
+    space: Space,
+    noise: Noise,
+    noise_variance: (f64, f64),
+    effective: f64,
+    /// Mean point of each endmember.
+    vertices: Array2<f64>,
+    draws: Vec<Draw>,
+    endmembers: Array2<f64>,
+    endmember_deviations: Array2<f64>,
+    endmember_intervals: (Array2<f64>, Array2<f64>),
+    abundances: Array2<f64>,
+    abundance_deviations: Array2<f64>,
+    abundance_intervals: (Array2<f64>, Array2<f64>),
+    /// Rows of the fit by their bits.
+    known: HashMap<u64, usize>,
+}
+
+impl BluModel {
+    pub(crate) fn new(
+        rows: ArrayView2<'_, f64>,
+        space: Space,
+        noise: Noise,
+        blocks: &[Block],
+        trace: &Trace,
+        shares: Array2<f64>,
+    ) -> Self {
+        let samples = trace.vertices.len();
+        let (r, k) = trace.vertices[0].dim();
+        let vertices = trace.vertices.iter().fold(Array2::zeros((r, k)), |sum, t| sum + t) / samples as f64;
+        let variance = moments(&trace.variances);
+        let series = |(i, axis): (usize, usize)| trace.vertices.iter().map(|t| t[(i, axis)]).collect::<Vec<f64>>();
+        let places: Vec<(usize, usize)> = (0..r).flat_map(|i| (0..k).map(move |axis| (i, axis))).collect();
+        let effective = places.into_par_iter().map(|p| effective(&series(p))).reduce(|| samples as f64, f64::min);
+        let kept = samples.min(DRAWS);
+        let draw = |s: usize| Draw {
+            vertices: trace.vertices[s].clone(),
+            variance: trace.variances[s],
+            odds: trace.odds[s].clone(),
+        };
+        let draws: Vec<Draw> = (0..kept).map(|d| draw(d * samples / kept)).collect();
+
+        // Outside the plane endmembers are known as a regression of the rows on the abundances knows them.
+        let regression = crate::cholesky::cholesky(shares).map_or(Array1::zeros(r), |factor| {
+            let mut inverse = Array2::eye(r);
+            crate::cholesky::solve_lower(factor.view(), inverse.view_mut());
+            inverse.map_axis(Axis(0), |c: ArrayView1<'_, f64>| c.dot(&c))
+        });
+        let scale = &space.outside() * &space.weights.channels.mapv(|s| s * s) * variance.0;
+        let outside = regression.insert_axis(Axis(1)).dot(&scale.insert_axis(Axis(0)));
+        let spectra: Vec<Array2<f64>> = draws.par_iter().map(|d| space.spectra(d.vertices.view())).collect();
+        let endmembers = space.spectra(vertices.view()).mapv(|m| m.max(0.0));
+        let mut endmember_deviations = Array2::zeros(endmembers.raw_dim());
+        let mut endmember_intervals = (endmembers.clone(), endmembers.clone());
+        Zip::indexed(&mut endmember_deviations)
+            .and(&mut endmember_intervals.0)
+            .and(&mut endmember_intervals.1)
+            .and(&outside)
+            .par_for_each(|(i, l), sd, low, high, outside| {
+                let mut values: Vec<f64> = spectra.iter().map(|m| m[(i, l)]).collect();
+                let (mean, inside) = moments(&values);
+                *sd = (inside * inside + outside).sqrt();
+                values.sort_by(f64::total_cmp);
+                let wide = |off: f64| (off * off + DEVIATIONS * DEVIATIONS * outside).sqrt();
+                *low = (mean - wide(mean - quantile(&values, 0.5 - 0.5 * INTERVAL))).max(0.0);
+                *high = (mean + wide(quantile(&values, 0.5 + 0.5 * INTERVAL) - mean)).max(0.0);
+            });
+
+        let table = |values: Vec<f64>| {
+            let rows = values.len() / r;
+            Array2::from_shape_vec((rows, r), values).unwrap_or_else(|_| Array2::zeros((rows, r)))
+        };
+        let (mean, deviation): (Vec<f64>, Vec<f64>) = blocks.iter().flat_map(|b| b.moments()).unzip();
+        let of_blocks: Vec<Vec<(f64, f64)>> = blocks.par_iter().map(|b| b.intervals(INTERVAL).collect()).collect();
+        let (low, high): (Vec<f64>, Vec<f64>) = of_blocks.into_iter().flatten().unzip();
+        let mut known = HashMap::with_capacity(rows.nrows());
+        for (n, row) in rows.rows().into_iter().enumerate() {
+            known.entry(bits(row)).or_insert(n);
+        }
+        Self {
+            space,
+            noise,
+            noise_variance: variance,
+            effective,
+            vertices,
+            draws,
+            endmembers,
+            endmember_deviations,
+            endmember_intervals,
+            abundances: table(mean),
+            abundance_deviations: table(deviation),
+            abundance_intervals: (table(low), table(high)),
+            known,
+        }
+    }
+
+    /// Posterior means of the endmembers, (R, D); not below 0.
+    pub fn endmembers(&self) -> ArrayView2<'_, f64> {
+        self.endmembers.view()
+    }
+
+    /// Their standard deviations, (R, D), with what the noise does to the plane.
+    pub fn endmember_deviations(&self) -> ArrayView2<'_, f64> {
+        self.endmember_deviations.view()
+    }
+
+    /// Lower and upper ends of the endmembers' intervals of 95 %, 2.5 % either side; (R, D).
+    pub fn endmember_intervals(&self) -> (ArrayView2<'_, f64>, ArrayView2<'_, f64>) {
+        (self.endmember_intervals.0.view(), self.endmember_intervals.1.view())
+    }
+
+    /// Posterior means of the abundances of the rows of the fit, (N, R).
+    pub fn abundances(&self) -> ArrayView2<'_, f64> {
+        self.abundances.view()
+    }
+
+    /// Their standard deviations, (N, R).
+    pub fn abundance_deviations(&self) -> ArrayView2<'_, f64> {
+        self.abundance_deviations.view()
+    }
+
+    /// Lower and upper ends of the abundances' intervals of 95 %, (N, R): the shortest ones, because those that leave out as much
+    /// either side never hold 0 or 1.
+    pub fn abundance_intervals(&self) -> (ArrayView2<'_, f64>, ArrayView2<'_, f64>) {
+        (self.abundance_intervals.0.view(), self.abundance_intervals.1.view())
+    }
+
+    /// How the noise depends on the place, as told or found.
+    pub fn noise(&self) -> Noise {
+        self.noise
+    }
+
+    /// Posterior mean and standard deviation of σ², the variance of the noise; of counts, where both the channel and the row
+    /// have the mean of all.
+    pub fn noise_variance(&self) -> (f64, f64) {
+        self.noise_variance
+    }
+
+    /// Independent samples that the kept ones of the endmembers are worth, in the coordinate that mixes worst. Below about
+    /// 50, take more rounds.
+    ///
+    /// Reference: Geyer 1992, Statistical Science 7, 473.
+    pub fn effective_samples(&self) -> f64 {
+        self.effective
+    }
+}
+
+/// Mean and standard deviation.
+fn moments(values: &[f64]) -> (f64, f64) {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let squares: f64 = values.iter().map(|v| (v - mean) * (v - mean)).sum();
+    (mean, (squares / (n - 1.0).max(1.0)).sqrt())
+}
+
+/// Of sorted values, between neighbours in proportion.
+fn quantile(values: &[f64], share: f64) -> f64 {
+    let place = share * (values.len() - 1) as f64;
+    let (below, above) = (place.floor() as usize, place.ceil() as usize);
+    values[below] + (place - place.floor()) * (values[above] - values[below])
+}
+
+/// Length of a series over its autocorrelation time, summed as long as pairs of correlations are positive.
+fn effective(values: &[f64]) -> f64 {
+    let n = values.len();
+    let (mean, _) = moments(values);
+    let off: Vec<f64> = values.iter().map(|v| v - mean).collect();
+    let covariance = |lag: usize| off[lag..].iter().zip(&off).map(|(a, b)| a * b).sum::<f64>();
+    let own = covariance(0);
+    if own <= 0.0 {
+        return n as f64;
+    }
+    let mut time = -1.0;
+    for lag in (0..n - 1).step_by(2) {
+        let pair = (covariance(lag) + covariance(lag + 1)) / own;
+        if pair <= 0.0 {
+            break;
+        }
+        time += 2.0 * pair;
+    }
+    (n as f64 / time).min(n as f64)
+}
+
+/// A number for a row, the same for the same numbers.
+fn bits(row: ArrayView1<'_, f64>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    // −0 and 0 are one number.
+    row.iter().for_each(|v| (v + 0.0).to_bits().hash(&mut hasher));
+    hasher.finish()
+}
+
+impl RowModel for BluModel {
+    fn width(&self) -> usize {
+        self.endmembers.ncols()
+    }
+
+    fn names(&self) -> Vec<String> {
+        names(self.endmembers.nrows())
+    }
+
+    fn embed_rows(&self, rows: ArrayView2<'_, f64>) -> Result<RowEmbedding> {
+        fitting(rows, self.width())?;
+        let points = self.space.project(rows);
+        let mut columns = abundances(points.view(), self.vertices.view());
+        let mut deviations = Array2::zeros(columns.raw_dim());
+        let simplices: Vec<(Simplex, &Draw)> =
+            self.draws.iter().map(|d| (Simplex::new(d.vertices.view()), d)).collect();
+        Zip::from(columns.rows_mut()).and(deviations.rows_mut()).and(rows.rows()).and(points.rows()).par_for_each(
+            |mut mean, mut deviation, row, point| {
+                let key = bits(row);
+                if let Some(&n) = self.known.get(&key) {
+                    mean.assign(&self.abundances.row(n));
+                    deviation.assign(&self.abundance_deviations.row(n));
+                    return;
+                }
+                let noise = self.space.weights.variance(row).sqrt();
+                // By its bits: a row has the same draws wherever it stands.
+                let mut rng = ChaCha8Rng::seed_from_u64(key);
+                let (mut a, z) = (mean.to_vec(), point.to_vec());
+                let mut residual = vec![0.0; z.len()];
+                let mut squares = vec![0.0; a.len()];
+                let mut sums = vec![0.0; a.len()];
+                let mut draw = |(simplex, draw): &(Simplex, &Draw), a: &mut [f64]| {
+                    simplex.draw(a, &z, draw.variance.sqrt() * noise, &draw.odds, &mut residual, &mut rng);
+                };
+                simplices.iter().take(BEFORE).for_each(|s| draw(s, &mut a));
+                for simplex in &simplices {
+                    // The second round forgets the draw before.
+                    (0..2).for_each(|_| draw(simplex, &mut a));
+                    for ((sum, square), a) in sums.iter_mut().zip(&mut squares).zip(&a) {
+                        *sum += a;
+                        *square += a * a;
+                    }
+                }
+                let n = simplices.len() as f64;
+                for (r, (m, s)) in mean.iter_mut().zip(deviation.iter_mut()).enumerate() {
+                    *m = sums[r] / n;
+                    *s = ((squares[r] - sums[r] * *m) / (n - 1.0).max(1.0)).max(0.0).sqrt();
+                }
+            },
+        );
+        Ok(RowEmbedding { columns, deviations: Some(deviations), classes: None })
+    }
+
+    fn patterns(&self) -> Option<Array2<f64>> {
+        Some(self.endmembers.clone())
+    }
+
+    fn rows_of(&self, columns: ArrayView2<'_, f64>) -> Option<Array2<f64>> {
+        Some(columns.dot(&self.endmembers))
+    }
+}
