@@ -45,6 +45,10 @@ pub enum MethodName {
     Nmf,
     /// The same for counts: Kullback–Leibler divergence.
     NmfKl,
+    /// Endmembers at the corners of the data, and fully constrained least squares.
+    Fcls,
+    /// Bayesian linear unmixing.
+    Blu,
     /// k-means.
     Kmeans,
     /// Gaussian mixture with full covariances.
@@ -73,6 +77,8 @@ impl MethodName {
             Self::Pca => "PCA",
             Self::Nmf => "NMF",
             Self::NmfKl => "NMF for counts",
+            Self::Fcls => "N-FINDR and FCLS",
+            Self::Blu => "Bayesian unmixing",
             Self::Kmeans => "k-means",
             Self::Gmm => "Gaussian mixture",
             Self::Dbscan => "DBSCAN",

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use parsimon_baselines::{
-    AfterPca, Check, Dbscan, GaussianMixture, Grid, Isomap, KMeans, Loss, Method, Nmf, Params, Pca, Som,
+    AfterPca, Blu, Check, Dbscan, Fcls, GaussianMixture, Grid, Isomap, KMeans, Loss, Method, Nmf, Params, Pca, Som,
 };
 use parsimon_core::Represent;
 use parsimon_ivae::IvaeEstimator;
@@ -47,6 +47,8 @@ pub fn ready(name: MethodName, args: &CompareArgs, samples: &Samples) -> Result<
             Nmf::params(k).loss(Loss::KullbackLeibler).seed(seed),
             components("components, Kullback–Leibler divergence"),
         ),
+        MethodName::Fcls => whole(Fcls::params(k), components("endmembers")),
+        MethodName::Blu => whole(Blu::params(k).seed(seed), components("endmembers")),
         MethodName::Kmeans => whole(KMeans::params(clusters).seed(seed), format!("{clusters} clusters, 10 starts")),
         MethodName::Gmm => {
             let params = GaussianMixture::params(clusters).starts(STARTS).seed(seed);

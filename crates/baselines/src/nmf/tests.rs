@@ -1,0 +1,97 @@
+use ndarray::array;
+
+use super::*;
+
+/// Non-negative rows of three parts that overlap in part, with a little noise.
+fn parts(n: usize, d: usize) -> (Array2<f64>, Array2<f64>) {
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    let bump = |c: usize, j: usize| (-(j as f64 - (c + 1) as f64 * d as f64 / 4.0).powi(2) / (d as f64)).exp();
+    let components = Array2::from_shape_fn((3, d), |(c, j)| bump(c, j));
+    let weights = Array2::from_shape_fn((n, 3), |_| rng.gen_range(0.0f64..1.0).powi(3) * 50.0);
+    let noise = Array2::from_shape_fn((n, d), |_| rng.gen_range(0.0..0.01));
+    (weights.dot(&components) + noise, components)
+}
+
+#[test]
+fn parts_are_found_by_either_loss_from_either_start() {
+    let (rows, truth) = parts(400, 60);
+    for loss in [Loss::Frobenius, Loss::KullbackLeibler] {
+        for start in [NmfStart::Svd, NmfStart::Random] {
+            let params = Nmf::params(3).loss(loss).start(start).rounds(2000).tolerance(1e-7);
+            let model = params.fit_matrix(rows.view()).unwrap();
+            for part in truth.rows() {
+                let cosine = |c: ArrayView1<'_, f64>| c.dot(&part) / (c.dot(&c) * part.dot(&part)).sqrt();
+                let best = model.components().rows().into_iter().map(cosine).fold(0.0, f64::max);
+                assert!(best > 0.995, "{loss:?} {start:?}: {best}");
+            }
+            assert!((model.components().sum_axis(Axis(1)) - 1.0).iter().all(|s| s.abs() < 1e-9));
+            let weights = model.embed_rows(rows.view()).unwrap().columns;
+            let amounts = weights.sum_axis(Axis(0));
+            assert!(weights.iter().all(|w| *w >= 0.0) && amounts[0] > amounts[1] && amounts[1] > amounts[2]);
+            let again = model.rows_of(weights.view()).unwrap();
+            let off = (&again - &rows).mapv(|v| v * v).sum().sqrt();
+            if loss == Loss::Frobenius {
+                assert!(off <= model.residual() * (1.0 + 1e-5), "{off} {}", model.residual());
+            }
+            assert!(off < 0.01 * rows.mapv(|v| v * v).sum().sqrt(), "{off}");
+        }
+    }
+}
+
+#[test]
+fn every_round_lowers_the_residual_whatever_the_scale() {
+    let (rows, _) = parts(300, 40);
+    for scale in [1e-12, 1.0, 1e12] {
+        let residual = |rounds: usize| {
+            let model = Nmf::params(3).rounds(rounds).tolerance(0.0).fit_matrix((&rows * scale).view()).unwrap();
+            model.residual() / scale
+        };
+        let falling: Vec<f64> = [1, 2, 5, 20, 100].map(residual).to_vec();
+        assert!(falling.windows(2).all(|w| w[1] <= w[0] * (1.0 + 1e-6)), "{scale:e}: {falling:?}");
+    }
+}
+
+#[test]
+fn zeros_constant_columns_and_equal_rows_are_no_error() {
+    let mut rows = Array2::from_elem((20, 6), 2.0);
+    rows.column_mut(3).fill(0.0);
+    for loss in [Loss::Frobenius, Loss::KullbackLeibler] {
+        let model = Nmf::params(2).loss(loss).tolerance(1e-12).rounds(5000).fit_matrix(rows.view()).unwrap();
+        assert!(model.components().iter().all(|v| v.is_finite()) && model.residual() < 0.05, "{loss:?}");
+        rows.row_mut(4).fill(0.0);
+        let weights = Nmf::params(2).loss(loss).fit_matrix(rows.view()).unwrap().embed_rows(rows.view()).unwrap();
+        assert!(weights.columns.row(4).iter().all(|w| w.abs() < 1e-6), "{loss:?}");
+    }
+}
+
+#[test]
+fn threads_change_no_bit() {
+    let (rows, _) = parts(700, 30);
+    let on = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| Nmf::params(3).rounds(20).fit_matrix(rows.view()).unwrap())
+    };
+    assert_eq!(on(1), on(3));
+}
+
+#[test]
+fn every_rejection() {
+    let rows = array![[1.0, 2.0], [0.0, 1.0], [3.0, 0.5]];
+    let refused = |params: Params<Nmf>, rows: &Array2<f64>| params.fit_matrix(rows.view()).unwrap_err().to_string();
+    let one = Nmf::params(1);
+    assert!(
+        refused(Nmf::params(0), &rows).contains("components is 0") && refused(Nmf::params(3), &rows).contains("1 to 2")
+    );
+    assert!(
+        refused(one.rounds(0), &rows).contains("rounds is 0")
+            && refused(one.tolerance(f64::NAN), &rows).contains("NaN")
+    );
+    assert!(refused(one, &array![[1.0, -0.5]]).contains("row 0 holds -0.5"));
+    assert!(
+        refused(one, &array![[1.0, f64::NAN]]).contains("row 0")
+            && refused(one, &Array2::zeros((3, 2))).contains("0 directions")
+    );
+    let model = one.fit_matrix(rows.view()).unwrap();
+    assert!(model.embed_rows(array![[-1.0, 0.0]].view()).is_err() && model.embed_rows(array![[1.0]].view()).is_err());
+    assert!(one.fit_matrix(rows.slice(ndarray::s![..1, ..])).is_ok(), "a single row is its own component");
+}
