@@ -16,22 +16,26 @@ use crate::{Error, Result};
 /// y = Σ aᵣ mᵣ + noise,    aᵣ ≥ 0,    Σ aᵣ = 1,    mᵣ ≥ 0
 /// ```
 ///
-/// Endmembers mᵣ lie in the plane of the R − 1 directions in which the data vary most, where their prior is next to flat as long as
-/// no channel is negative; an endmember is absent from a row with a probability that is learnt, and abundances are
-/// uniform on the simplex of those present; the variance σ² of the noise has Jeffreys' prior. A Markov
-/// chain from N-FINDR and least squares draws all of them from the posterior: abundances along the axes of the plane and along the
-/// simplex's edges, endmembers axis by axis, σ², and then the simplex as a whole with its mixtures in place. The posterior of endmembers
-/// is the smallest simplex that holds the rows up to the noise, and needs no pure rows, but rows at each of its faces.
+/// Endmembers mᵣ lie in the plane of the R − 1 directions in which the data vary most, where their prior is next to
+/// flat as long as no channel is negative; an endmember is absent from a row with a probability that is learnt, and
+/// abundances are uniform on the simplex of those present; the variance σ² of the noise has Jeffreys' prior. A Markov
+/// chain from N-FINDR and least squares draws all of them from the posterior: abundances along the axes of the plane
+/// and along the simplex's edges, endmembers axis by axis, σ², and then the simplex as a whole with its mixtures in
+/// place. The posterior of endmembers is the smallest simplex that holds the rows up to the noise, and needs no pure
+/// rows, but rows at each of its faces. The corners are taken to be as populated as the rest: where no row is purer
+/// than 85 %, the intervals of 95 % held 94 % of the true abundances at little noise, and 84 % at much
+/// ([`BluModel::effective_samples`] was 14 then).
 ///
-/// Columns are the means `a1`, `a2`, … of the abundances with their standard deviations, endmembers in the order of their mean
-/// abundance at the start. Rows of the fit have the posterior itself. Further rows are sampled for draws of
+/// Columns are the means `a1`, `a2`, … of the abundances with their standard deviations, endmembers in the order of
+/// their mean abundance at the start. Rows of the fit have the posterior itself. Further rows are sampled for draws of
 /// the endmembers and σ² from the chain, so their deviations hold what is not known of the endmembers.
 ///
-/// Noise after the subtraction of a background goes below zero: such rows are taken as they are, to cut them would make every
-/// dark channel too bright. The mean spectrum must not be negative, but for 5 % of it.
+/// Noise after the subtraction of a background goes below zero: such rows are taken as they are, to cut them would make
+/// every dark channel too bright. The mean spectrum must not be negative, but for 5 % of it.
 ///
-/// Memory: three copies of the data to find the plane (twice if the noise is not told), then N·R·160 bytes whatever the number of samples: intervals
-/// come from histograms of 64 bins, good to a sixth of a standard deviation or better and to 10⁻⁶.
+/// Memory: three copies of the data to find the plane (twice if the noise is not told), then N·R·160 bytes whatever the
+/// number of samples: intervals come from histograms of 64 bins, good to a sixth of a standard deviation or better and
+/// to 10⁻⁶.
 ///
 /// Reference: Dobigeon, Moussaoui, Coulon, Tourneret & Hero 2009, IEEE Trans. Signal Process. 57, 4355.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,8 +65,9 @@ impl Params<Blu> {
         self
     }
 
-    /// Whether an endmember may be wholly absent from a row, with a probability that is learnt; default true. Else abundances are
-    /// uniform on the simplex, as published: then regions of one or two endmembers alone push the simplex outwards.
+    /// Whether an endmember may be wholly absent from a row, with a probability that is learnt; default true. Else
+    /// abundances are uniform on the simplex, as published: then regions of one or two endmembers alone push the
+    /// simplex outwards.
     pub fn absence(mut self, absence: bool) -> Self {
         self.0.absence = absence;
         self

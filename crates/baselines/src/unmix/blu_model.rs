@@ -174,8 +174,8 @@ impl BluModel {
         self.abundance_deviations.view()
     }
 
-    /// Lower and upper ends of the abundances' intervals of 95 %, (N, R): the shortest ones, because those that leave out as much
-    /// either side never hold 0 or 1.
+    /// Lower and upper ends of the abundances' intervals of 95 %, (N, R): the shortest ones, because those that leave
+    /// out as much either side never hold 0 or 1.
     pub fn abundance_intervals(&self) -> (ArrayView2<'_, f64>, ArrayView2<'_, f64>) {
         (self.abundance_intervals.0.view(), self.abundance_intervals.1.view())
     }
@@ -185,14 +185,14 @@ impl BluModel {
         self.noise
     }
 
-    /// Posterior mean and standard deviation of σ², the variance of the noise; of counts, where both the channel and the row
-    /// have the mean of all.
+    /// Posterior mean and standard deviation of σ², the variance of the noise; of counts, where both the channel and
+    /// the row have the mean of all.
     pub fn noise_variance(&self) -> (f64, f64) {
         self.noise_variance
     }
 
-    /// Independent samples that the kept ones of the endmembers are worth, in the coordinate that mixes worst. Below about
-    /// 50, take more rounds.
+    /// Independent samples that the kept ones of the endmembers are worth, in the coordinate that mixes worst. Below
+    /// about 50, take more rounds.
     ///
     /// Reference: Geyer 1992, Statistical Science 7, 473.
     pub fn effective_samples(&self) -> f64 {

@@ -16,7 +16,8 @@ const PRIOR: f64 = 10.0;
 /// Deviation of the noise from which the chain is cooled, in units of the prior's.
 const WARM: f64 = 0.005;
 
-/// Blocks that a thread should have before others are asked for help along an edge, where there is little to do for a row.
+/// Blocks that a thread should have before others are asked for help along an edge, where there is little to do for a
+/// row.
 const SHARED: usize = 16;
 
 /// Width of the slices along an orbit, in ln of the length of an edge: more than a chain ever moves at once.
@@ -88,10 +89,11 @@ impl<'a> Chain<'a> {
         }
     }
 
-    /// Keeps the noise above a level that falls from a part of the endmembers' extent to nothing as `progress` goes from 0 to 1.
+    /// Keeps the noise above a level that falls from a part of the endmembers' extent to nothing as `progress` goes
+    /// from 0 to 1.
     ///
-    /// A row is found to lack an endmember when the simplex is as near as the noise. At little noise that never happens by
-    /// chance, at more it does, and stays as the noise falls.
+    /// A row is found to lack an endmember when the simplex is as near as the noise. At little noise that never happens
+    /// by chance, at more it does, and stays as the noise falls.
     pub fn cool(&mut self, progress: f64) {
         if self.odds.iter().all(|o| *o == 0.0) {
             self.odds.fill(1.0);
@@ -101,7 +103,8 @@ impl<'a> Chain<'a> {
         self.least_variance = if progress < 1.0 && most > least { most * (least / most).powf(progress) } else { least };
     }
 
-    /// One round: abundances, endmembers, noise, and the simplex as a whole; of absent endmembers as well, if they may be.
+    /// One round: abundances, endmembers, noise, and the simplex as a whole; of absent endmembers as well, if they may
+    /// be.
     pub fn round(&mut self, absence: bool) {
         let simplex = Simplex::new(self.vertices.view());
         let sd = self.variance.sqrt();
@@ -206,12 +209,13 @@ impl<'a> Chain<'a> {
         }
     }
 
-    /// Moves endmember i away from j or towards it, and the abundances such that the mixtures of both stay where they are.
+    /// Moves endmember i away from j or towards it, and the abundances such that the mixtures of both stay where they
+    /// are.
     ///
-    /// A group of transformations tᵢ → tᵢ + ε(tᵢ − tⱼ), ε = eˢ − 1, along whose orbit s is drawn: each row with both loses a volume
-    /// e⁻ˢ of its abundances, the endmember gains eˢ for each axis, and rows with i alone are fitted otherwise than before. Draws
-    /// with fixed abundances move an endmember by the noise only, this one by what the rows at the faces leave free: without
-    /// it chains of little noise hardly move.
+    /// A group of transformations tᵢ → tᵢ + ε(tᵢ − tⱼ), ε = eˢ − 1, along whose orbit s is drawn: each row with both
+    /// loses a volume e⁻ˢ of its abundances, the endmember gains eˢ for each axis, and rows with i alone are fitted
+    /// otherwise than before. Draws with fixed abundances move an endmember by the noise only, this one by what the
+    /// rows at the faces leave free: without it chains of little noise hardly move.
     ///
     /// References: Liu & Sabatti 2000, Biometrika 87, 353; Neal 2003, Annals of Statistics 31, 705.
     fn draw_along_edge(&mut self, i: usize, j: usize) {

@@ -14,10 +14,11 @@ use crate::{Error, Result};
 /// y = Σ aᵣ mᵣ + noise,    aᵣ ≥ 0,    Σ aᵣ = 1
 /// ```
 ///
-/// The R endmembers mᵣ are rows of the data (or means of a few) that span a large simplex, within the R − 1 directions in which
-/// the data vary most, which takes most of the noise away. They are wrong by as much as the purest rows are not pure; [`Blu`](crate::Blu)
-/// does not need pure rows. The abundances `a1`, `a2`, … of a row are the least squares, exactly; endmembers come in the order of
-/// their mean abundance. Rows may hold negative numbers, as spectra whose background was subtracted do, and so may endmembers.
+/// The R endmembers mᵣ are rows of the data (or means of a few) that span a large simplex, within the R − 1 directions
+/// in which the data vary most, which takes most of the noise away. They are wrong by as much as the purest rows are
+/// not pure; [`Blu`](crate::Blu) does not need pure rows. The abundances `a1`, `a2`, … of a row are the least squares,
+/// exactly; endmembers come in the order of their mean abundance. Rows may hold negative numbers, as spectra whose
+/// background was subtracted do, and so may endmembers.
 ///
 /// References: Winter 1999, Proc. SPIE 3753, 266; Heinz & Chang 2001, IEEE Trans. Geosci. Remote Sens. 39, 529.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,8 +83,8 @@ impl Params<Fcls> {
         self
     }
 
-    /// Rows next to a vertex of which an endmember is the mean, 1 to the number of rows; by default those that differ from it by
-    /// less than the noise, which are few at high signal and many at low.
+    /// Rows next to a vertex of which an endmember is the mean, 1 to the number of rows; by default those that differ
+    /// from it by less than the noise, which are few at high signal and many at low.
     pub fn average(mut self, rows: usize) -> Self {
         self.0.average = Some(rows);
         self

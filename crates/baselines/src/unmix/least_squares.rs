@@ -5,7 +5,8 @@ use crate::products::BLOCK;
 
 /// Abundances of points among R vertices: the a ≥ 0 with Σa = 1 that makes |z − Tᵀa|² least.
 ///
-/// An active set of the R×R normal equations, which ends where the conditions of Karush, Kuhn and Tucker hold to rounding.
+/// An active set of the R×R normal equations, which ends where the conditions of Karush, Kuhn and Tucker hold to
+/// rounding.
 ///
 /// # Shapes
 /// (N, R − 1), (R, R − 1) → (N, R).

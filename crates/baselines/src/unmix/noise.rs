@@ -5,8 +5,8 @@ use ndarray::{Array1, ArrayView1, ArrayView2, Axis};
 pub enum Noise {
     /// It does not.
     Uniform,
-    /// As for counts: in proportion to the mean spectrum times the sum of the row (Keenan & Kotula 2004, Surf. Interface
-    /// Anal. 36, 203).
+    /// As for counts: in proportion to the mean spectrum times the sum of the row (Keenan & Kotula 2004, Surf.
+    /// Interface Anal. 36, 203).
     Counts,
 }
 

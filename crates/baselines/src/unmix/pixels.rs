@@ -35,8 +35,8 @@ impl Simplex {
         }
     }
 
-    /// One round of draws from p(a | z, T, σ): along each axis, which are independent until a bound is met, then along an
-    /// edge from each vertex, which leads along the bounds and onto them. `residual` is z − Tᵀa after.
+    /// One round of draws from p(a | z, T, σ): along each axis, which are independent until a bound is met, then along
+    /// an edge from each vertex, which leads along the bounds and onto them. `residual` is z − Tᵀa after.
     ///
     /// `odds` of each endmember are those of its absence: the prior of a set of endmembers is in proportion to those of
     /// the absent ones, that of abundances is uniform on the simplex of the present ones.

@@ -26,8 +26,8 @@ fn spectra(r: usize, d: usize) -> Array2<f64> {
 }
 
 impl Scene {
-    /// Smooth abundances that are uniform on the simplex taken one by one; and, on the left quarter, sharp regions of one or two
-    /// endmembers. No abundance above `purest`.
+    /// Smooth abundances that are uniform on the simplex taken one by one; and, on the left quarter, sharp regions of
+    /// one or two endmembers. No abundance above `purest`.
     pub fn new(side: usize, r: usize, d: usize, purest: f64, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let n = side * side;

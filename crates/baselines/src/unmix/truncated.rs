@@ -94,7 +94,8 @@ pub(crate) fn normal_integral(a: f64, b: f64) -> f64 {
 
 /// exp(x²/2)·erfc(x/√2) for x ≥ 0, to 2·10⁻⁷ of it.
 ///
-/// A rational variable and the Chebyshev series of the logarithm that Press et al., Numerical Recipes (1992), give for erfc.
+/// A rational variable and the Chebyshev series of the logarithm that Press et al., Numerical Recipes (1992), give for
+/// erfc.
 fn scaled_tail(x: f64) -> f64 {
     let z = x * FRAC_1_SQRT_2;
     let t = 1.0 / (1.0 + 0.5 * z);

@@ -11,16 +11,16 @@ use crate::{Error, Result};
 /// How endmembers are looked for among the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extraction {
-    /// Vertex component analysis: the farthest row in a random direction orthogonal to the endmembers so far. One look at
-    /// the rows for each endmember.
+    /// Vertex component analysis: the farthest row in a random direction orthogonal to the endmembers so far. One look
+    /// at the rows for each endmember.
     ///
-    /// Always in the R − 1 directions of largest variance, which is the published choice at low signal, and fits abundances that
-    /// sum to 1 at any.
+    /// Always in the R − 1 directions of largest variance, which is the published choice at low signal, and fits
+    /// abundances that sum to 1 at any.
     ///
     /// Reference: Nascimento & Bioucas-Dias 2005, IEEE Trans. Geosci. Remote Sens. 43, 898.
     Vca,
-    /// The rows that span the largest volume: those of [`Extraction::Vca`], exchanged for others until the volume grows no
-    /// more; the largest of all starts.
+    /// The rows that span the largest volume: those of [`Extraction::Vca`], exchanged for others until the volume grows
+    /// no more; the largest of all starts.
     ///
     /// Reference: Winter 1999, Proc. SPIE 3753, 266.
     NFindr,
@@ -165,7 +165,8 @@ fn grow(points: ArrayView2<'_, f64>, chosen: &mut [usize]) {
     let r = chosen.len();
     let mut since = 0;
     for vertex in (0..r).cycle() {
-        // With the others fixed, the volume of a row instead of this one is, relative to now, its abundance without bounds.
+        // With the others fixed, the volume of a row instead of this one is, relative to now, its abundance without
+        // bounds.
         let Some(inverse) = inverse_of_corners(points.select(Axis(0), chosen).view()) else { return };
         let column = inverse.column(vertex);
         let (growth, row) = largest(points, column[0], column.slice(s![1..]));
