@@ -47,7 +47,7 @@ impl Projected {
         if total <= (1e-14 * centre.dot(&centre).sqrt()).powi(2) * n as f64 {
             return Err(Error::Rank { components: k, rank: 0 });
         }
-        let axes = directions(&scaled, k)?;
+        let (_, axes) = directions(&scaled, k)?;
         let mut points = product(scaled.view(), axes.t());
         let along = points.map_axis(Axis(0), |p| p.dot(&p));
         // The solver may take rounding for a direction.
