@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod affinities;
 mod cholesky;
 mod error;
 mod kernels;
@@ -8,9 +9,12 @@ mod mixture;
 mod neighbours;
 mod params;
 mod pca;
+mod placed;
 mod products;
 mod rows;
 mod solve;
+mod tsne;
+mod umap;
 
 pub use error::{Error, Result};
 pub use kmeans::{KMeans, KMeansModel};
@@ -18,3 +22,5 @@ pub use mixture::{Covariance, GaussianMixture, GaussianMixtureModel};
 pub use params::{Check, Method, Params};
 pub use pca::{Pca, PcaModel};
 pub use rows::{OnPatches, RowEmbedding, RowModel};
+pub use tsne::{TSne, TSneModel};
+pub use umap::{Umap, UmapModel};
