@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod affinities;
 mod after;
 mod batches;
 mod cholesky;
@@ -20,11 +21,14 @@ mod neighbours;
 mod nmf;
 mod params;
 mod pca;
+mod placed;
 mod products;
 mod rows;
 mod solve;
 mod som;
 mod svd;
+mod tsne;
+mod umap;
 mod unmix;
 mod within;
 
@@ -43,4 +47,6 @@ pub use params::{Check, Method, Params};
 pub use pca::{Pca, PcaModel, PcaSolver};
 pub use rows::{OnPatches, RowEmbedding, RowModel};
 pub use som::{Som, SomModel};
+pub use tsne::{TSne, TSneModel};
+pub use umap::{Umap, UmapModel};
 pub use unmix::{Blu, BluModel, Extraction, Fcls, FclsModel, Noise};

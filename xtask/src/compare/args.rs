@@ -57,6 +57,10 @@ pub enum MethodName {
     Dbscan,
     /// Isometric map.
     Isomap,
+    /// t-SNE.
+    Tsne,
+    /// UMAP.
+    Umap,
     /// Self-organising map of 10×10 units.
     Som,
     /// Variational autoencoder without invariances.
@@ -83,6 +87,8 @@ impl MethodName {
             Self::Gmm => "Gaussian mixture",
             Self::Dbscan => "DBSCAN",
             Self::Isomap => "Isomap",
+            Self::Tsne => "t-SNE",
+            Self::Umap => "UMAP",
             Self::Som => "Self-organising map",
             Self::Vae => "VAE",
             Self::Ivae => "Invariant VAE",

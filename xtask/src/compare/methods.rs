@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 use parsimon_baselines::{
     AfterPca, Blu, Check, Dbscan, Fcls, GaussianMixture, Grid, Isomap, KMeans, Loss, Method, Nmf, Params, Pca, Som,
+    TSne, Umap,
 };
 use parsimon_core::Represent;
 use parsimon_ivae::IvaeEstimator;
@@ -60,6 +61,8 @@ pub fn ready(name: MethodName, args: &CompareArgs, samples: &Samples) -> Result<
             after(params, format!("radius {radius:.4}, {CORE} rows to a core"), reduced, args)
         }
         MethodName::Isomap => after(Isomap::params(k), components("dimensions, 10 neighbours"), reduced, args),
+        MethodName::Tsne => after(TSne::params().dimensions(k).seed(seed), components("dimensions"), reduced, args),
+        MethodName::Umap => after(Umap::params().dimensions(k).seed(seed), components("dimensions"), reduced, args),
         MethodName::Som => {
             whole(Som::params(UNITS, UNITS), format!("{UNITS}×{UNITS} {} units", shape(Grid::Rectangular)))
         }

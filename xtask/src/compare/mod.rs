@@ -172,7 +172,7 @@ mod tests {
         let images = Some(Patches::new(images, Scaling::unit(1)).unwrap());
         let labels = Some((0..90).map(|i| i % 3).collect());
         write_dataset(&data, &Dataset { images, labels, ..Dataset::default() }).unwrap();
-        let methods = "pca,nmf,nmf-kl,fcls,blu,kmeans,gmm,dbscan,isomap,som,vae,ivae";
+        let methods = "pca,nmf,nmf-kl,fcls,blu,kmeans,gmm,dbscan,isomap,tsne,umap,som,vae,ivae";
         compare(&format!("--methods {methods} --epochs 2 --hidden 8 --components 2"), &data, &out).unwrap();
         let table = std::fs::read_to_string(out.join("table.csv")).unwrap();
         let lines: Vec<&str> = table.lines().collect();
