@@ -121,7 +121,7 @@ pub(crate) fn principal_start(rows: ArrayView2<'_, f64>, dimensions: usize, seed
         return Ok(start);
     }
     let wanted = dimensions.min(d).min(n - 1);
-    let found = match directions(&centred, wanted) {
+    let (_, found) = match directions(&centred, wanted) {
         Err(Error::Rank { rank, .. }) if rank > 0 => directions(&centred, rank),
         Err(Error::Rank { .. }) => return Ok(start),
         found => found,

@@ -180,7 +180,7 @@ mod tests {
         let n = 200;
         let noise = |i: usize| ((i * 7919 % 101) as f32 / 101.0 - 0.5) * 0.1;
         let value = |i: usize, y: usize| {
-            if i % 2 == 0 {
+            if i.is_multiple_of(2) {
                 0.7
             } else if y == 2 {
                 0.9
