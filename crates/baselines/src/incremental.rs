@@ -16,10 +16,10 @@ use crate::{Error, Result};
 /// M = \[S·V; X − 1·m'ᵀ; √(n·b/(n + b))·(m − m')ᵀ\],
 ///
 /// whose largest singular values and right singular vectors are the next S and V. The mean and the total variance are
-/// exact. What a batch has beyond the components is forgotten, so that the variances are those of [`Pca`](crate::Pca) if
-/// there is no more, and otherwise up to the noise of a component too small.
+/// exact. What a batch has beyond the components is forgotten: the variances are those of [`Pca`](crate::Pca) if there
+/// is no more, and otherwise up to the noise of a component too small.
 ///
-/// Memory beside the batch: 8·(b + k + 1)·D bytes for M, and 8·min(b + k + 1, D)² for its products (up to 2,048 rows or
+/// Memory beside the batch: 8·(b + k + 1)·D bytes for M, and 16·min(b + k + 1, D)² for its products (up to 2,048 rows or
 /// columns, and none beyond), whatever the number of batches.
 ///
 /// A batch may vary along fewer directions than there are components: those it lacks come with later ones.

@@ -18,10 +18,10 @@ use crate::{Error, Result};
 /// so far.
 ///
 /// Centres may starve. One that got fewer than a hundredth of its share of the rows that came since it was placed (of
-/// 10·K of them at least; its share is a K-th) is given up where that lowers the inertia, as far as can be told from the
-/// batch and the rows it had: it takes a row of the batch, drawn by its squared distance to the nearest centre, and
-/// forgets the rows it had. At most half of the centres are given up at once, those with the fewest rows first. One that
-/// had its rows early is kept, so that a phase at the top of an image stays.
+/// 10·K of them at least; its share is a K-th) is given up where that lowers the inertia, as far as the batch and the
+/// rows it had tell: it takes a row of the batch, drawn by its squared distance to the nearest centre, and forgets the
+/// rows it had. At most half of the centres are given up at once, those with the fewest rows first. One that had its
+/// rows early is kept, so that a phase at the top of an image stays.
 ///
 /// What differs much from all of the first batch finds no centre of its own: where rows lie in an order, take the first
 /// batch from all over.
@@ -116,8 +116,8 @@ impl MiniBatchKMeansModel {
         self.rows
     }
 
-    /// The clusters so far. Their inertia is summed as the rows came by, of each batch before it moved the centres; their
-    /// rounds are batches.
+    /// The clusters so far. Their inertia is summed as the rows came by, of each batch before it moved the centres;
+    /// their rounds are batches.
     pub fn k_means(&self) -> KMeansModel {
         KMeansModel::new(self.centres.clone(), self.inertia, self.batches)
     }

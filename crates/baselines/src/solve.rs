@@ -11,8 +11,8 @@ const GRAM: usize = 2048;
 /// Largest residual of an eigenpair, relative to the largest eigenvalue.
 const TOLERANCE: f64 = 1e-9;
 
-/// The `k` orthonormal directions (rows, largest first) along which the centred rows of `data` vary most, and the sum of
-/// their squares along each.
+/// The `k` orthonormal directions (rows, largest first) along which the centred rows of `data` vary most, and the sum
+/// of their squares along each.
 ///
 /// They are eigenvectors of XᵀX. Those of the smaller of it and XXᵀ are found, and what is returned has passed the test
 /// of its residuals with X itself. The element of largest magnitude of each is positive.

@@ -6,11 +6,12 @@
 
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, s};
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
 /// Rows of a block: its products with another fit a second-level cache.
 pub(crate) const BLOCK: usize = 256;
-const LANES: usize = 16;
+/// A multiple of the numbers in any vector.
+const LANES: usize = 64;
 /// Coordinates of rows beyond this, in units of the frame, are not trusted in f32.
 const FAR: f64 = 1e6;
 
@@ -128,17 +129,33 @@ impl<'a> Points<'a> {
 
 /// Where product − half is not below the level.
 fn not_below(products: &[f32], halves: &[f32], level: f32, out: &mut Vec<usize>) {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for (chunk, (products, halves)) in products.chunks(LANES).zip(halves.chunks(LANES)).enumerate() {
-                if products.iter().zip(halves).fold(false, |any, (p, h)| any | (p - h >= level)) {
-                    let places = products.iter().zip(halves).enumerate().filter(|(_, (p, h))| *p - *h >= level);
-                    out.extend(places.map(|(j, _)| chunk * LANES + j));
-                }
+    Arch::new().dispatch(NotBelow { products, halves, level, out });
+}
+
+struct NotBelow<'a> {
+    products: &'a [f32],
+    halves: &'a [f32],
+    level: f32,
+    out: &'a mut Vec<usize>,
+}
+
+impl WithSimd for NotBelow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { products, halves, level, out } = self;
+        for (chunk, (products, halves)) in products.chunks(LANES).zip(halves.chunks(LANES)).enumerate() {
+            let ((p, _), (h, _)) = (S::as_simd_f32s(products), S::as_simd_f32s(halves));
+            let none = simd.splat_f32s(f32::NEG_INFINITY);
+            let most = p.iter().zip(h).fold(none, |most, (p, h)| simd.max_f32s(most, simd.sub_f32s(*p, *h)));
+            // The last places may not fill a vector.
+            if products.len() < LANES || simd.reduce_max_f32s(most) >= level {
+                let places = products.iter().zip(halves).enumerate().filter(|(_, (p, h))| *p - *h >= level);
+                out.extend(places.map(|(j, _)| chunk * LANES + j));
             }
-        },
-    );
+        }
+    }
 }
 
 #[cfg(test)]
