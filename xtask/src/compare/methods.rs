@@ -20,6 +20,9 @@ const CLUSTERS: usize = 4;
 const STARTS: usize = 20;
 /// Neighbours that are cores of DBSCAN's clusters, and their radius is suggested for.
 const CORE: usize = 5;
+/// Neighbours of Isomap and UMAP, and perplexity of t-SNE, where there are rows enough.
+const NEAR: (usize, usize) = (10, 15);
+const PERPLEXITY: f64 = 30.0;
 /// Units of a self-organising map along a side.
 const UNITS: usize = 10;
 
@@ -39,6 +42,7 @@ pub fn ready(name: MethodName, args: &CompareArgs, samples: &Samples) -> Result<
     let seed = args.training.seed;
     let (height, width, channels) = samples.patches.shape();
     let values = height * width * channels;
+    let fitted = samples.train.len();
     let reduced = args.after_pca > 0 && values > args.after_pca;
     let components = |what: &str| format!("{k} {what}");
     Ok(match name {
@@ -60,9 +64,22 @@ pub fn ready(name: MethodName, args: &CompareArgs, samples: &Samples) -> Result<
             let params = Dbscan::params(radius).min_rows(CORE);
             after(params, format!("radius {radius:.4}, {CORE} rows to a core"), reduced, args)
         }
-        MethodName::Isomap => after(Isomap::params(k), components("dimensions, 10 neighbours"), reduced, args),
-        MethodName::Tsne => after(TSne::params().dimensions(k).seed(seed), components("dimensions"), reduced, args),
-        MethodName::Umap => after(Umap::params().dimensions(k).seed(seed), components("dimensions"), reduced, args),
+        MethodName::Isomap => {
+            let near = NEAR.0.min(fitted.saturating_sub(1)).max(1);
+            let chosen = components(&format!("dimensions, {near} neighbours"));
+            after(Isomap::params(k).neighbours(near), chosen, reduced, args)
+        }
+        MethodName::Tsne => {
+            // Few rows have no neighbourhoods as large as usual.
+            let perplexity = PERPLEXITY.min((fitted.saturating_sub(1) as f64 / 3.0).floor()).max(1.0);
+            let params = TSne::params().dimensions(k).perplexity(perplexity).seed(seed);
+            after(params, components(&format!("dimensions, perplexity {perplexity}")), reduced, args)
+        }
+        MethodName::Umap => {
+            let near = NEAR.1.min(fitted).max(2);
+            let params = Umap::params().dimensions(k).neighbours(near).seed(seed);
+            after(params, components(&format!("dimensions, {near} neighbours")), reduced, args)
+        }
         MethodName::Som => {
             whole(Som::params(UNITS, UNITS), format!("{UNITS}×{UNITS} {} units", shape(Grid::Rectangular)))
         }
