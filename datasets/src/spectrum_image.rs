@@ -1,5 +1,7 @@
-use ndarray::{Array1, Array2, Array3, Axis as Dim};
-use parsimon_core::{Axis, Spectra, SpectrumImage};
+use std::collections::BTreeMap;
+
+use ndarray::{Array1, Array2, Array3, ArrayView1, Axis as Dim};
+use parsimon_core::{Axis, Dataset, Image, Sites, Spectra, SpectrumImage};
 use rand::Rng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -58,6 +60,36 @@ pub struct Mixture {
     pub names: Vec<&'static str>,
     /// Shares of the endmembers, H×W×R; 0 and more, 1 in sum over R.
     pub abundances: Array3<f64>,
+}
+
+impl Mixture {
+    /// Its pixels as samples, with the sum of their counts as micrograph; `a1` to `aR` of the truth are the abundances, the label is
+    /// that of the greatest.
+    ///
+    /// # Errors
+    /// Never with a mixture that [`spectrum_image`] made.
+    pub fn into_dataset(self) -> Result<Dataset> {
+        let [y, x, _] = self.image.axes().map(Clone::clone);
+        let (height, width, _) = self.image.values().dim();
+        let micrograph = Image::calibrated(self.image.values().sum_axis(Dim(2)), y, x)?;
+        let shares = |r: usize| self.abundances.index_axis(Dim(2), r).iter().copied().collect::<Array1<f64>>();
+        let truth: BTreeMap<String, Array1<f64>> =
+            (0..self.names.len()).map(|r| (format!("a{}", r + 1), shares(r))).collect();
+        let greatest = |shares: ArrayView1<'_, f64>| {
+            let most = shares.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+            most.map_or(-1, |(r, _)| r as i64)
+        };
+        let labels = self.abundances.lanes(Dim(2)).into_iter().map(greatest).collect();
+        Ok(Dataset {
+            spectra: Some(self.image.into_spectra()),
+            endmembers: Some(self.endmembers),
+            labels: Some(labels),
+            sites: Some(Sites::grid((height, width))),
+            micrograph: Some(micrograph),
+            truth,
+            ..Dataset::default()
+        })
+    }
 }
 
 /// Energy losses of R materials, mixed linearly:
@@ -282,6 +314,22 @@ mod tests {
             assert!((mean / 1e4 - 1.0).abs() < 1e-9, "{mean}");
             assert_eq!(mixture.names.len(), endmembers);
         }
+    }
+
+    #[test]
+    fn samples_are_the_pixels_with_what_they_are_made_of() {
+        let mixture = spectrum_image(&base()).unwrap();
+        let data = mixture.clone().into_dataset().unwrap();
+        assert_eq!(data.samples().unwrap(), 32 * 40);
+        let (pixel, y, x) = (5 * 40 + 7, 5, 7);
+        assert_eq!(
+            data.spectra.as_ref().unwrap().values().row(pixel),
+            mixture.image.values().slice(ndarray::s![y, x, ..])
+        );
+        assert!((0..4).all(|r| data.truth[&format!("a{}", r + 1)][pixel] == mixture.abundances[(y, x, r)]));
+        let label = data.labels.as_ref().unwrap()[pixel] as usize;
+        assert!((0..4).all(|r| mixture.abundances[(y, x, r)] <= mixture.abundances[(y, x, label)]));
+        assert!(data.sites.unwrap().are_grid(data.micrograph.unwrap().shape()));
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub enum Command {
     /// Make data whose truth is known
     #[command(
         allow_negative_numbers = true,
-        after_help = "Examples:\n  cargo xtask dataset cards3 --size 28 --per-suit 750 --seed 0 --out cards3.npz\n  cargo xtask dataset perovskite --out perovskite.npz"
+        after_help = "Examples:\n  cargo xtask dataset cards3 --size 28 --per-suit 750 --seed 0 --out cards3.npz\n  cargo xtask dataset perovskite --out perovskite.npz\n  cargo xtask dataset spectrum-image --size 64 --counts 10000 --out scan.npz"
     )]
     Dataset(DatasetArgs),
     /// Train a model, and show how its manifold and its latents come about
@@ -78,7 +78,7 @@ pub enum Command {
     /// Train several models on several data sets from several seeds, and score what they find
     #[command(
         allow_negative_numbers = true,
-        after_help = "Examples:\n  cargo xtask experiment cards --out out/cards\n  cargo xtask experiment shift --seeds 1 --out out/shift\n  cargo xtask experiment my.toml --out out/mine\nWrites table.csv (a line for each training), summary.md (means over the seeds), latents.png, maps.png of data from a micrograph, sweep_*.png of scores against a number of the models, data/ and runs/, where an animation is training.gif. What is there already is not trained again."
+        after_help = "Examples:\n  cargo xtask experiment cards --out out/cards\n  cargo xtask experiment shift --seeds 1 --out out/shift\n  cargo xtask experiment unmix-synthetic --out out/unmixed\n  cargo xtask experiment my.toml --out out/mine\nWrites table.csv (a line for each training), summary.md (means over the seeds), latents.png, maps.png of data from a micrograph, sweep_*.png of scores against a number of the models, data/ and runs/, where an animation is training.gif and a comparison index.html. What is there already is not trained again."
     )]
     Experiment(ExperimentArgs),
     /// Fit several methods to the same samples, and compare what they find, in one table and one report
@@ -244,7 +244,7 @@ pub struct AnimateArgs {
 /// Options of `experiment`.
 #[derive(Debug, Args)]
 pub struct ExperimentArgs {
-    /// animate, cards, digits, far, shift or walls, or a file like those in xtask/experiments
+    /// animate, cards, compare-digits, compare-walls, digits, far, shift, unmix-chevkinite, unmix-synthetic or walls, or a file like those in xtask/experiments
     pub name: String,
     /// Trainings of each model [default: as the experiment says]
     #[arg(long)]
@@ -287,13 +287,23 @@ pub struct DatasetArgs {
     /// What to make
     #[arg(value_enum)]
     pub name: DatasetName,
-    /// Side of the images in pixels [default: 28 for cards and patches, 512 else], or channels of a spectrum [default: 128]
+    /// Side of the images in pixels [default: 28 for cards and patches, 64 for spectrum-image, 512 else], or channels of a
+    /// spectrum of peaks [default: 128]
     #[arg(long)]
     pub size: Option<usize>,
-    /// Counts of electrons in a pixel of brightness 1, of a lattice [default: 10], or at the top of an atom, of walls [default:
-    /// 10]
+    /// Counts of electrons in a pixel of brightness 1, of a lattice [default: 10], at the top of an atom, of walls [default: 10],
+    /// or in a spectrum of spectrum-image on average [default: 10000]
     #[arg(long)]
     pub counts: Option<f64>,
+    /// Channels of spectrum-image, 64 to 1024 [default: 256]
+    #[arg(long)]
+    pub channels: Option<usize>,
+    /// Materials that spectrum-image is mixed of, 2 to 8 [default: 4]
+    #[arg(long)]
+    pub endmembers: Option<usize>,
+    /// Greatest share of a material in any pixel of spectrum-image [default: 1]
+    #[arg(long)]
+    pub purest: Option<f64>,
     /// Cards of each suit, or spectra of each shape [default: 750]; a quarter of the patches of a lattice
     #[arg(long)]
     pub per_suit: Option<usize>,
@@ -330,6 +340,8 @@ pub enum DatasetName {
     Walls,
     /// Graphene doped with silicon and nitrogen.
     Graphene,
+    /// Scan of energy-loss spectra, mixed of materials whose spectra and shares are known.
+    SpectrumImage,
 }
 
 #[cfg(test)]

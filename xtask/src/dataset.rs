@@ -2,8 +2,8 @@ use anyhow::{Result, ensure};
 use ndarray::Axis;
 use parsimon_core::{Dataset, Normalise};
 use parsimon_datasets::{
-    CardsParams, GrapheneParams, LatticeImages, LatticeParams, PeaksParams, PerovskiteParams, cards, graphene, lattice,
-    peaks, perovskite,
+    CardsParams, GrapheneParams, LatticeImages, LatticeParams, PeaksParams, PerovskiteParams, SpectrumImageParams,
+    cards, graphene, lattice, peaks, perovskite, spectrum_image,
 };
 use parsimon_io::{write_dataset, write_scene};
 use parsimon_patch::{Cut, cut};
@@ -13,8 +13,11 @@ use crate::output::writable;
 
 pub fn run(args: &DatasetArgs) -> Result<()> {
     writable(&args.out)?;
-    let counted = matches!(args.name, DatasetName::Lattice | DatasetName::Walls);
-    ensure!(args.counts.is_none() || counted, "--counts belongs to lattice and walls");
+    let scan = args.name == DatasetName::SpectrumImage;
+    let counted = scan || matches!(args.name, DatasetName::Lattice | DatasetName::Walls);
+    ensure!(args.counts.is_none() || counted, "--counts belongs to lattice, walls and spectrum-image");
+    let mixed = args.channels.is_some() || args.endmembers.is_some() || args.purest.is_some();
+    ensure!(scan || !mixed, "--channels, --endmembers and --purest belong to spectrum-image");
     let variant = match args.name {
         DatasetName::Cards1 => 1,
         DatasetName::Cards2 => 2,
@@ -22,9 +25,13 @@ pub fn run(args: &DatasetArgs) -> Result<()> {
         DatasetName::Cards4 => 4,
         DatasetName::Peaks => return spectra(args),
         DatasetName::Lattice | DatasetName::LatticeGrey | DatasetName::LatticeColour => return patches(args),
-        DatasetName::Perovskite | DatasetName::Graphene | DatasetName::Walls => {
+        DatasetName::Perovskite | DatasetName::Graphene | DatasetName::Walls | DatasetName::SpectrumImage => {
             ensure!(args.per_suit.is_none(), "--per-suit belongs to cards, peaks and patches of a lattice");
-            return if args.name == DatasetName::Walls { walls(args) } else { scene(args) };
+            return match args.name {
+                DatasetName::Walls => walls(args),
+                DatasetName::SpectrumImage => mixture(args),
+                _ => scene(args),
+            };
         }
     };
     let base = CardsParams::default();
@@ -85,6 +92,26 @@ fn walls(args: &DatasetArgs) -> Result<()> {
     };
     write_dataset(&args.out, &data)?;
     println!("{}: patches around {} atoms of an image of {side}×{side} pixels", args.out.display(), data.samples()?);
+    Ok(())
+}
+
+fn mixture(args: &DatasetArgs) -> Result<()> {
+    let base = SpectrumImageParams::default();
+    let side = args.size.unwrap_or(base.height);
+    let channels = args.channels.unwrap_or(base.channels);
+    let mixture = spectrum_image(&SpectrumImageParams {
+        height: side,
+        width: side,
+        channels,
+        endmembers: args.endmembers.unwrap_or(base.endmembers),
+        dose: args.counts.unwrap_or(base.dose),
+        purest: args.purest.unwrap_or(base.purest),
+        seed: args.seed,
+        ..base
+    })?;
+    let names = mixture.names.join(", ");
+    write_dataset(&args.out, &mixture.into_dataset()?)?;
+    println!("{}: a scan of {side}×{side} spectra of {channels} channels, mixed of {names}", args.out.display());
     Ok(())
 }
 

@@ -13,6 +13,8 @@ pub struct Dataset {
     pub goals: Option<Patches>,
     /// Spectra; with `images`, the two are pairs.
     pub spectra: Option<Spectra>,
+    /// Spectra of the pure materials, R×L, that `spectra` are mixed of; their shares are `a1` to `aR` of the truth.
+    pub endmembers: Option<Spectra>,
     /// Class of each sample; −1 if unknown.
     pub labels: Option<Array1<i64>>,
     /// Continuous targets, N×K.
@@ -49,8 +51,18 @@ impl Dataset {
                 return Err(Error::Length { what: format!("`{name}`"), found, expected });
             }
         }
+        if let Some(endmembers) = &self.endmembers {
+            let (found, expected) = (channels(endmembers), self.spectra.as_ref().map_or(0, channels));
+            if found != expected {
+                return Err(Error::Length { what: "a row of `endmembers`".to_owned(), found, expected });
+            }
+        }
         Ok(expected)
     }
+}
+
+fn channels(spectra: &Spectra) -> usize {
+    spectra.values().ncols()
 }
 
 /// An image whose every site is known.
@@ -67,7 +79,7 @@ pub struct Scene {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Scaling;
+    use crate::{Axis, Scaling};
     use ndarray::{Array4, array};
 
     #[test]
@@ -78,5 +90,10 @@ mod tests {
         data.labels = Some(array![0, 1]);
         assert!(data.samples().unwrap_err().to_string().contains("`labels` has length 2, expected 3"));
         assert!(Dataset::default().samples().is_err());
+        let of = |channels| Spectra::new(Array2::zeros((3, channels)), Axis::new("energy", 1.0, 0.0, "eV")).unwrap();
+        data = Dataset { spectra: Some(of(5)), endmembers: Some(of(5)), ..Dataset::default() };
+        assert_eq!(data.samples(), Ok(3));
+        data.endmembers = Some(of(4));
+        assert!(data.samples().unwrap_err().to_string().contains("a row of `endmembers` has length 4, expected 5"));
     }
 }

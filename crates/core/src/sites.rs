@@ -53,6 +53,26 @@ impl Sites {
         Ok(Self(sites))
     }
 
+    /// One in the middle of every pixel, row by row: where the spectra of a scan are from.
+    pub fn grid((height, width): (usize, usize)) -> Self {
+        let site = |pixel: usize| Site {
+            frame: 0,
+            y: (pixel / width) as f64,
+            x: (pixel % width) as f64,
+            intensity: 0.0,
+            width: 0.0,
+            quality: 1.0,
+            refinement: Refinement::None,
+        };
+        Self((0..height * width).map(site).collect())
+    }
+
+    /// Whether they are those of [`Sites::grid`].
+    pub fn are_grid(&self, (height, width): (usize, usize)) -> bool {
+        let at = |(pixel, site): (usize, &Site)| (site.y, site.x) == ((pixel / width) as f64, (pixel % width) as f64);
+        self.len() == height * width && self.iter().enumerate().all(at)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -104,5 +124,9 @@ mod tests {
         assert!(Sites::new(vec![SITE, Site { y: f64::NAN, ..SITE }]).is_err());
         assert!(Sites::new(vec![Site { width: -1.0, ..SITE }]).is_err());
         assert_eq!(Sites::new(vec![SITE; 3]).unwrap().select(&[2, 0]).len(), 2);
+        let grid = Sites::grid((2, 3));
+        assert_eq!((grid.positions()[4], grid.len()), ([1.0, 1.0], 6));
+        assert!(grid.are_grid((2, 3)) && !grid.are_grid((3, 2)) && !grid.are_grid((2, 2)));
+        assert!(!grid.select(&[0, 1, 2, 3, 5, 4]).are_grid((2, 3)) && Sites::default().are_grid((0, 0)));
     }
 }

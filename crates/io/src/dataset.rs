@@ -10,7 +10,7 @@ use crate::scene::{self, array, check_name};
 use crate::{Error, Result, idx, numpy, write_npz};
 
 /// Names a truth column cannot have.
-const RESERVED: [&str; 15] = [
+const RESERVED: [&str; 16] = [
     "images",
     "goals",
     "spectra",
@@ -22,6 +22,7 @@ const RESERVED: [&str; 15] = [
     "goals_high",
     "spectra_axis",
     "spectra_unit",
+    "endmembers",
     "sites",
     "image",
     "pixel_size",
@@ -31,7 +32,8 @@ const RESERVED: [&str; 15] = [
 /// Reads a DATA file.
 ///
 /// An NPZ holds `images` (N×H×W or N×H×W×C), `spectra` (N×L) or both, and may hold `goals` (as images: what should become of
-/// them), `labels` (N, −1 unknown), `targets` (N×K or N), `sites` (N×2: y, x in pixels) and the `image` they are in; every other 1-D array of N numbers becomes `truth`. A bare NPY of rank 3 or 4 is images, of
+/// them), `labels` (N, −1 unknown), `targets` (N×K or N), `sites` (N×2: y, x in pixels) and the `image` they are in, `endmembers` (R×L) that
+/// the spectra are mixed of; every other 1-D array of N numbers becomes `truth`. A bare NPY of rank 3 or 4 is images, of
 /// rank 2 spectra. All integer and float types are read. An IDX file of unsigned bytes, which gzip may have packed, is images,
 /// and the one beside it whose name says `labels` and `idx1` for `images` and `idx3` their labels.
 ///
@@ -48,7 +50,7 @@ pub fn read_dataset(path: &Path) -> Result<Dataset> {
             let stored = npy::read_stored(path, files::read_bytes(path)?)?;
             let mut data = Dataset::default();
             match stored.rank() {
-                2 => data.spectra = Some(spectra(path, &stored, None)?),
+                2 => data.spectra = Some(spectra(path, "spectra", &stored, None)?),
                 3 | 4 => data.images = Some(images(path, "images", &stored, None)?),
                 _ => return Err(wrong(path, "the array", stored.shape(), "[N, L], [N, H, W] or [N, H, W, C]")),
             }
@@ -71,7 +73,10 @@ fn from_arrays(path: &Path, arrays: &Arrays) -> Result<Dataset> {
         data.goals = Some(images(path, "goals", stored, Some(arrays))?);
     }
     if let Some(stored) = arrays.get("spectra") {
-        data.spectra = Some(spectra(path, stored, Some(arrays))?);
+        data.spectra = Some(spectra(path, "spectra", stored, Some(arrays))?);
+    }
+    if let Some(stored) = arrays.get("endmembers") {
+        data.endmembers = Some(spectra(path, "endmembers", stored, Some(arrays))?);
     }
     if data.images.is_none() && data.spectra.is_none() {
         return Err(Error::content(path, arrays.describe(), "`images` or `spectra`"));
@@ -164,10 +169,10 @@ fn scaling(path: &Path, name: &str, arrays: &Arrays, shape: (usize, usize, usize
     Ok(Some(Scaling::PerPatch(ranges.map_err(|e| Error::format(path, "NPZ", e))?)))
 }
 
-fn spectra(path: &Path, stored: &Stored, arrays: Option<&Arrays>) -> Result<Spectra> {
-    let values = stored.to_f64().map_err(|e| Error::format(path, "NPZ", format!("`spectra` {e}")))?;
+fn spectra(path: &Path, name: &str, stored: &Stored, arrays: Option<&Arrays>) -> Result<Spectra> {
+    let values = stored.to_f64().map_err(|e| Error::format(path, "NPZ", format!("`{name}` {e}")))?;
     let values = values.into_dimensionality::<Ix2>();
-    let values = values.map_err(|_| wrong(path, "`spectra`", stored.shape(), "[N, L]"))?;
+    let values = values.map_err(|_| wrong(path, &format!("`{name}`"), stored.shape(), "[N, L]"))?;
     let energy = numpy::spectra_axis(arrays.unwrap_or(&Arrays::default()));
     Spectra::new(values, energy).map_err(|e| Error::data(path, e))
 }
@@ -175,7 +180,7 @@ fn spectra(path: &Path, stored: &Stored, arrays: Option<&Arrays>) -> Result<Spec
 /// Writes a DATA file as NPZ; [`read_dataset`] gives the same back, of sites their positions and of a micrograph its
 /// values and pixel size.
 ///
-/// `images` (N×H×W if there is one channel) and `spectra` are float32, `labels` int64, `targets` float32, truth columns
+/// `images` (N×H×W if there is one channel), `spectra` and `endmembers` are float32, `labels` int64, `targets` float32, truth columns
 /// float64. Images are written in \[0,1\]; what 0 and 1 stand for follows in `images_low` and `images_high`, unless
 /// they stand for themselves.
 ///
@@ -216,6 +221,8 @@ pub fn write_dataset(path: &Path, data: &Dataset) -> Result<()> {
             arrays.push(("spectra_unit", Values::Text(&energy.unit)));
         }
     }
+    let endmembers = data.endmembers.as_ref().map(|s| s.values().mapv(|v| v as f32));
+    arrays.extend(endmembers.as_ref().map(|e| ("endmembers", Values::F32(e.view().into_dyn()))));
     if let Some(labels) = &data.labels {
         arrays.push(("labels", Values::I64(labels.view().into_dyn())));
     }

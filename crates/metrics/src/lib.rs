@@ -8,6 +8,7 @@ mod partitions;
 mod reconstruction;
 mod regression;
 mod trust;
+mod unmixing;
 
 pub use angles::{AngleScore, ClassAngle, circular_correlation};
 pub use detection::{DetectionScores, SiteMatch, away_from_edges, detection_scores, labels_of_matches, match_sites};
@@ -17,3 +18,4 @@ pub use partitions::{adjusted_rand_index, boundary_length};
 pub use reconstruction::{reconstruction_error, reconstruction_errors};
 pub use regression::held_out_regression;
 pub use trust::trustworthiness;
+pub use unmixing::match_spectra;

@@ -12,10 +12,10 @@ pub struct CompareArgs {
     /// Methods, in the order of the table
     #[arg(long, value_enum, value_delimiter = ',', default_value = "pca,nmf,kmeans,gmm,vae,ivae")]
     pub methods: Vec<MethodName>,
-    /// Known classes to score against: `labels`, or another whole number of each sample in the file [default: labels, if there are
-    /// any]
-    #[arg(long, value_name = "NAME")]
-    pub truth: Option<String>,
+    /// Known classes to score against: `labels`, or another whole number of each sample in the file; of several, their
+    /// combinations [default: labels, if there are any]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub truth: Vec<String>,
     /// Components of PCA, NMF and unmixing, and dimensions of maps [default: as many as --latent]
     #[arg(long)]
     pub components: Option<usize>,

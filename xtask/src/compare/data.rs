@@ -42,7 +42,14 @@ impl Samples {
             }
             None => {
                 ensure!(args.steps.is_none(), "{name}: --steps are for spectrum images, which this is not");
-                (parsimon_io::read_dataset(&args.data)?, None, Vec::new())
+                let known = parsimon_io::read_dataset(&args.data)?;
+                // Samples from every pixel are a scan, too.
+                let micrograph = known
+                    .micrograph
+                    .as_ref()
+                    .filter(|image| known.sites.as_ref().is_some_and(|sites| sites.are_grid(image.shape())));
+                let scan = micrograph.map(|m| (m.shape().0, m.shape().1, [m.y().clone(), m.x().clone()]));
+                (known, scan, Vec::new())
             }
         };
         let energy = known.spectra.as_ref().map(|s| s.energy().clone());
@@ -101,20 +108,48 @@ fn scanned(args: &CompareArgs) -> Result<Option<(SpectrumImage, Vec<String>)>> {
     Ok(Some((prepared.image().clone(), vec![note])))
 }
 
+/// Known classes, those of several names together: a class for each combination.
 fn truth(args: &CompareArgs, known: &Dataset) -> Result<(String, Option<Array1<i64>>)> {
     let labels = known.labels.clone();
-    let Some(name) = &args.truth else { return Ok(("labels".into(), labels)) };
-    let found = if name == "labels" { labels } else { classes_of(known, name) };
-    let there = || {
-        let mut names: Vec<&str> =
-            known.truth.keys().map(String::as_str).filter(|n| classes_of(known, n).is_some()).collect();
-        if known.labels.is_some() {
-            names.insert(0, "labels");
-        }
-        if names.is_empty() { "none in this file".to_owned() } else { names.join(", ") }
-    };
-    match found {
-        Some(truth) => Ok((name.clone(), Some(truth))),
-        None => bail!("--truth is `{name}`, accepted are {}", there()),
+    if args.truth.is_empty() {
+        return Ok(("labels".into(), labels));
+    }
+    let mut names: Vec<&str> =
+        known.truth.keys().map(String::as_str).filter(|n| classes_of(known, n).is_some()).collect();
+    if labels.is_some() {
+        names.insert(0, "labels");
+    }
+    let mut all: Option<Array1<i64>> = None;
+    for name in &args.truth {
+        let found = if name == "labels" { labels.clone() } else { classes_of(known, name) };
+        let there = || if names.is_empty() { "none in this file".to_owned() } else { names.join(", ") };
+        let found = found.with_context(|| format!("--truth is `{name}`, accepted are {}", there()))?;
+        all = Some(match all {
+            None => found,
+            Some(before) => combined(&before, &found),
+        });
+    }
+    Ok((args.truth.join(" and "), all))
+}
+
+/// A class for each pair of classes, in the order of the pairs; −1 where either is unknown.
+fn combined(a: &Array1<i64>, b: &Array1<i64>) -> Array1<i64> {
+    let known = |&(a, b): &(i64, i64)| a >= 0 && b >= 0;
+    let pairs: Vec<(i64, i64)> = a.iter().copied().zip(b.iter().copied()).collect();
+    let mut kinds: Vec<(i64, i64)> = pairs.iter().copied().filter(known).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    let class = |pair: (i64, i64)| kinds.binary_search(&pair).map_or(-1, |k| k as i64);
+    pairs.into_iter().map(class).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_of_two_names_are_their_combinations() {
+        let (a, b) = (ndarray::array![0, 1, 1, -1, 0], ndarray::array![5, 5, 2, 2, 2]);
+        assert_eq!(combined(&a, &b), ndarray::array![1, 3, 2, -1, 0]);
     }
 }

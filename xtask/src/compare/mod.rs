@@ -5,6 +5,7 @@ mod data;
 mod figures;
 mod methods;
 mod scores;
+mod unmixed;
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use parsimon_report::html::{Report, Section, Table};
 
 pub use args::{CompareArgs, MethodName};
 use data::Samples;
-use methods::ready;
+use methods::{Ready, ready};
 use scores::{Fitted, MEANINGS, NAMES, fitted};
 
 use crate::output::Output;
@@ -30,16 +31,26 @@ struct Row {
     figures: Vec<Figure>,
 }
 
-pub fn run(args: &CompareArgs) -> Result<()> {
+/// Fails if a method cannot be fitted to the data with these options, as far as that can be told without fitting.
+pub fn check(args: &CompareArgs) -> Result<()> {
+    prepared(args).map(|_| ())
+}
+
+/// The samples, and the methods with all their parameters looked at.
+fn prepared(args: &CompareArgs) -> Result<(Samples, Vec<(MethodName, Ready)>)> {
     let mut methods = args.methods.clone();
     methods.sort_unstable();
     methods.dedup();
     ensure!(methods.len() == args.methods.len(), "--methods names a method twice");
-    let out = Output::new(&args.out)?;
     let samples = Samples::read(args)?;
-    // All parameters are looked at before the first method is fitted.
     let ready = args.methods.iter().map(|&name| Ok((name, ready(name, args, &samples)?)));
     let ready = ready.collect::<Result<Vec<_>>>()?;
+    Ok((samples, ready))
+}
+
+pub fn run(args: &CompareArgs) -> Result<()> {
+    let out = Output::new(&args.out)?;
+    let (samples, ready) = prepared(args)?;
     let mut rows = Vec::new();
     for (name, ready) in ready {
         let bar = ProgressBar::new_spinner().with_message(format!("{} ({})", name.title(), ready.chosen));

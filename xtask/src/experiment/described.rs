@@ -12,12 +12,16 @@ use super::scores::classes_of;
 use crate::args::Cli;
 
 /// The studies that come with parsimon.
-const KNOWN: [(&str, &str); 6] = [
+const KNOWN: [(&str, &str); 10] = [
     ("animate", include_str!("../../experiments/animate.toml")),
     ("cards", include_str!("../../experiments/cards.toml")),
+    ("compare-digits", include_str!("../../experiments/compare-digits.toml")),
+    ("compare-walls", include_str!("../../experiments/compare-walls.toml")),
     ("digits", include_str!("../../experiments/digits.toml")),
     ("far", include_str!("../../experiments/far.toml")),
     ("shift", include_str!("../../experiments/shift.toml")),
+    ("unmix-chevkinite", include_str!("../../experiments/unmix-chevkinite.toml")),
+    ("unmix-synthetic", include_str!("../../experiments/unmix-synthetic.toml")),
     ("walls", include_str!("../../experiments/walls.toml")),
 ];
 
@@ -35,6 +39,7 @@ pub struct Experiment {
     #[serde(default)]
     pub symmetry: BTreeMap<String, u32>,
     /// What the points of the figure are coloured by: class, a latent, or a number known of the data.
+    #[serde(default)]
     pub colour: Vec<String>,
     /// What is drawn on the micrograph, of data that have one: latents, and known classes as the content tells them.
     #[serde(default)]
@@ -45,7 +50,11 @@ pub struct Experiment {
     #[serde(default)]
     pub animate: bool,
     pub data: Vec<Data>,
+    /// What is trained; or
+    #[serde(default)]
     pub models: Vec<Model>,
+    /// words for `compare`, but for data, seed and directory.
+    pub compare: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -127,7 +136,7 @@ pub fn described(name: &str) -> Result<Experiment> {
 impl Experiment {
     fn check(&self) -> Result<()> {
         let stems = |names: Vec<&str>| -> Result<()> {
-            ensure!(!names.is_empty(), "no data or no models");
+            ensure!(!names.is_empty(), "no data, or neither models nor `compare`");
             for (i, name) in names.iter().enumerate() {
                 ensure!(!stem(name).is_empty(), "`{name}` is no name: it has neither letter nor digit");
                 let same = names[..i].iter().find(|other| stem(other) == stem(name));
@@ -136,13 +145,18 @@ impl Experiment {
             Ok(())
         };
         stems(self.data.iter().map(|d| d.name.as_str()).collect())?;
+        if let Some(words) = &self.compare {
+            let trained = self.models.is_empty() && self.maps.is_empty() && !self.animate && self.sweep.is_none();
+            ensure!(
+                trained && self.colour.is_empty(),
+                "`compare` has its own figures, and needs title, seeds and data alone"
+            );
+            let line = ["cargo xtask", "compare", "data.npz"].into_iter().chain(words.split_whitespace());
+            return parses(line.chain(["--seed", "0", "--out", "run"]), "compare");
+        }
         stems(self.models.iter().map(|m| m.name.as_str()).collect())?;
         for model in &self.models {
-            let words = model.words("data.npz", "0", "run");
-            if let Err(error) = Cli::try_parse_from(words) {
-                let text = error.to_string();
-                bail!("model `{}`: {}", model.name, text.lines().next().unwrap_or_default());
-            }
+            parses(model.words("data.npz", "0", "run").into_iter(), &format!("model `{}`", model.name))?;
         }
         if let Some(sweep) = self.models.iter().filter_map(|m| m.sweep).find(|s| !s.is_finite()) {
             bail!("sweep = {sweep}, accepted are finite numbers");
@@ -178,6 +192,14 @@ impl Experiment {
         }
         Ok(())
     }
+}
+
+/// Fails with the first line of what is wrong with a command.
+fn parses<'w>(words: impl Iterator<Item = &'w str>, of: &str) -> Result<()> {
+    if let Err(error) = Cli::try_parse_from(words) {
+        bail!("{of}: {}", error.to_string().lines().next().unwrap_or_default());
+    }
+    Ok(())
 }
 
 /// A name as part of a path.

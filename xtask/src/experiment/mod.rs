@@ -1,5 +1,6 @@
 //! Studies: several models on several data sets, from several seeds, scored against what is known of the data.
 
+mod comparison;
 mod described;
 mod figures;
 mod scores;
@@ -40,6 +41,10 @@ pub fn run(args: &ExperimentArgs) -> Result<()> {
     ensure!(seeds > 0, "seeds are 0 (--seeds, or in the experiment), accepted are whole numbers from 1");
     let files = experiment.data.iter().any(|d| d.file.is_some());
     ensure!(args.data.is_none() || files, "--data: this experiment makes its data and reads no file");
+    if let Some(words) = &experiment.compare {
+        let done = comparison::run(&experiment, words, seeds, args, &out)?;
+        return sum_up(&experiment, &done, &out);
+    }
     let path = |data: &Data| out.path(&format!("data/{}.npz", stem(&data.name)));
     // What cannot be trained is known before hours go by.
     for data in &experiment.data {
@@ -80,8 +85,6 @@ pub fn run(args: &ExperimentArgs) -> Result<()> {
             panels.extend(row);
         }
     }
-    out.write("table.csv", tables::table(&done).as_bytes())?;
-    out.write("summary.md", tables::summary(&experiment, &done)?.as_bytes())?;
     if panels.iter().any(|row| !row.is_empty()) {
         let figure = grid(&panels, "latents", &experiment.title, "Content latents of the first seed.")?;
         out.write("latents.png", &figure.png()?)?;
@@ -94,8 +97,15 @@ pub fn run(args: &ExperimentArgs) -> Result<()> {
     for figure in figures::sweeps(&experiment, &done)? {
         out.write(&format!("{}.png", figure.name), &figure.png()?)?;
     }
-    println!("{}", std::fs::read_to_string(out.path("summary.md"))?);
-    println!("wrote {}", out.folder().display());
+    sum_up(&experiment, &done, &out)
+}
+
+/// Writes and shows the tables.
+fn sum_up(experiment: &Experiment, done: &[Trained<'_>], out: &Output) -> Result<()> {
+    out.write("table.csv", tables::table(done).as_bytes())?;
+    let summary = tables::summary(experiment, done)?;
+    out.write("summary.md", summary.as_bytes())?;
+    println!("{summary}\nwrote {}", out.folder().display());
     Ok(())
 }
 
@@ -179,10 +189,7 @@ fn fit(
     if let Some(epochs) = epochs {
         let _ = write!(command, " --epochs {epochs}");
     }
-    // Data of the same name may be others.
-    let mut hasher = DefaultHasher::new();
-    hasher.write(&std::fs::read(&args.data)?);
-    let _ = write!(command, "\ndata {:016x}\nparsimon {}\n", hasher.finish(), env!("CARGO_PKG_VERSION"));
+    let command = mark(command, &args.data)?;
     let done = run.path(DONE);
     let shown = recorder.is_none() || run.path(ANIMATION).exists();
     if shown && std::fs::read_to_string(&done).is_ok_and(|done| done == command) {
@@ -200,8 +207,15 @@ fn fit(
     run.write(DONE, command.as_bytes())
 }
 
+/// What a finished run leaves behind: its command, what its data were (those of the same name may be others), and the version.
+fn mark(command: String, data: &Path) -> Result<String> {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&std::fs::read(data).with_context(|| data.display().to_string())?);
+    Ok(format!("{command}\ndata {:016x}\nparsimon {}\n", hasher.finish(), env!("CARGO_PKG_VERSION")))
+}
+
 /// Epochs between two frames of an animation.
 const EVERY: usize = 2;
 
-/// The command of a finished training and what its data were.
+/// Holds the mark of a finished run.
 const DONE: &str = "command.txt";

@@ -29,6 +29,10 @@ const CLASSES: usize = 100;
 pub struct Scores(Vec<(String, f64)>);
 
 impl Scores {
+    pub fn of(scores: Vec<(String, f64)>) -> Self {
+        Self(scores)
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &(String, f64)> {
         self.0.iter()
     }

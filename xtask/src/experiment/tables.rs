@@ -38,27 +38,33 @@ fn score_names(done: &[Trained<'_>]) -> Vec<String> {
 /// Means over the seeds, with their standard deviation.
 pub fn summary(experiment: &Experiment, done: &[Trained<'_>]) -> Result<String> {
     let names = score_names(done);
-    let mut text = format!("# {}\n\nHeld-out rows; mean ± standard deviation over the seeds.\n\n", experiment.title);
+    let mut text = format!(
+        "# {}\n\nScores of held-out rows, where there are any; mean ± standard deviation over the seeds.\n\n",
+        experiment.title
+    );
     writeln!(text, "| data | model | {} |\n|---|---|{}", names.join(" | "), "---|".repeat(names.len()))?;
-    for data in &experiment.data {
-        for model in &experiment.models {
-            let of: Vec<&Scores> =
-                done.iter().filter(|d| d.data == data.name && d.model == model.name).map(|d| &d.scores).collect();
-            let cell = |name: &String| {
-                let values: Vec<f64> = of.iter().filter_map(|s| s.get(name)).collect();
-                let n = values.len() as f64;
-                let mean = values.iter().sum::<f64>() / n;
-                let sd = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0)).sqrt();
-                match values.len() {
-                    0 => "–".to_owned(),
-                    1 => format!("{mean:.3}"),
-                    _ => format!("{mean:.3} ± {sd:.3}"),
-                }
-            };
-            let cells: Vec<String> = names.iter().map(cell).collect();
-            let [data, model] = [&data.name, &model.name].map(|name| name.replace('|', "\\|"));
-            writeln!(text, "| {data} | {model} | {} |", cells.join(" | "))?;
+    let mut pairs: Vec<(&str, &str)> = Vec::new();
+    for Trained { data, model, .. } in done {
+        if !pairs.contains(&(data, model)) {
+            pairs.push((data, model));
         }
+    }
+    for (data, model) in pairs {
+        let of: Vec<&Scores> = done.iter().filter(|d| (d.data, d.model) == (data, model)).map(|d| &d.scores).collect();
+        let cell = |name: &String| {
+            let values: Vec<f64> = of.iter().filter_map(|s| s.get(name)).collect();
+            let n = values.len() as f64;
+            let mean = values.iter().sum::<f64>() / n;
+            let sd = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0)).sqrt();
+            match values.len() {
+                0 => "–".to_owned(),
+                1 => format!("{mean:.3}"),
+                _ => format!("{mean:.3} ± {sd:.3}"),
+            }
+        };
+        let cells: Vec<String> = names.iter().map(cell).collect();
+        let [data, model] = [data, model].map(|name| name.replace('|', "\\|"));
+        writeln!(text, "| {data} | {model} | {} |", cells.join(" | "))?;
     }
     Ok(text)
 }

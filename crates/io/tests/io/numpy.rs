@@ -157,6 +157,21 @@ fn sites(n: usize) -> Sites {
 }
 
 #[test]
+fn datasets_keep_what_their_spectra_are_mixed_of() {
+    let folder = Folder::new();
+    let path = folder.path("a.npz");
+    let of = |rows, channels| {
+        let values = Array2::from_shape_fn((rows, channels), |(r, l)| (r * 8 + l) as f64 / 4.0);
+        Spectra::new(values, Axis::new("energy", 0.5, 10.0, "eV")).unwrap()
+    };
+    let data = Dataset { spectra: Some(of(5, 8)), endmembers: Some(of(2, 8)), ..Dataset::default() };
+    write_dataset(&path, &data).unwrap();
+    assert_eq!(read_dataset(&path).unwrap(), data);
+    let other = Dataset { endmembers: Some(of(2, 7)), ..data };
+    assert!(message(write_dataset(&path, &other), "a.npz").contains("`endmembers` has length 7, expected 8"));
+}
+
+#[test]
 fn datasets_keep_the_micrograph_they_are_from() {
     let folder = Folder::new();
     let path = folder.path("a.npz");

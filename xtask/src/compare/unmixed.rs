@@ -1,0 +1,113 @@
+//! How well spectra were unmixed whose endmembers and shares are known.
+
+use anyhow::Result;
+use ndarray::Array2;
+use parsimon_core::{Embed, Embedding, Range};
+use parsimon_metrics::match_spectra;
+
+use super::data::Samples;
+
+/// Standard deviations either side that shares are looked for within.
+const DEVIATIONS: f64 = 2.0;
+
+/// Scores; none where the method or the data have nothing to tell.
+#[derive(Debug, Default, PartialEq)]
+pub struct Unmixed {
+    /// Mean angle of the endmembers in mrad.
+    pub angle: Option<f64>,
+    /// RMSE of the shares.
+    pub error: Option<f64>,
+    /// Share of the known shares within two standard deviations.
+    pub within: Option<f64>,
+}
+
+impl Unmixed {
+    pub fn of(model: &dyn Embed, embedding: &Embedding, samples: &Samples) -> Result<Self> {
+        let none = Self::default();
+        let (Some(truth), Some(patterns)) = (endmembers(samples), model.patterns()) else { return Ok(none) };
+        let (k, length) = (patterns.dim().0, truth.ncols());
+        let patterns = patterns.mapv(f64::from).into_shape_with_order((k, length))?;
+        if k != truth.nrows() || patterns.iter().any(|v| *v < 0.0) {
+            return Ok(none);
+        }
+        // A pattern of zeros is like nothing.
+        let Ok(matched) = match_spectra(patterns.view(), truth.view()) else { return Ok(none) };
+        let angle = Some(1e3 * matched.iter().map(|(_, angle)| angle).sum::<f64>() / k as f64);
+        let names: Vec<&str> = embedding.columns().iter().map(|c| c.name.as_str()).collect();
+        if names.len() != k {
+            return Ok(Self { angle, ..none });
+        }
+        let shares = embedding.matrix(&names)?.mapv(f64::from);
+        if shares.rows().into_iter().any(|row| (row.sum() - 1.0).abs() > 1e-3) {
+            return Ok(Self { angle, ..none });
+        }
+        let (mut squares, mut inside, mut count, mut told) = (0.0, 0usize, 0usize, true);
+        for (r, (column, _)) in matched.iter().enumerate() {
+            let Some(known) = samples.known.truth.get(&format!("a{}", r + 1)) else {
+                return Ok(Self { angle, ..none });
+            };
+            let sd = &embedding.columns()[*column].sd;
+            told &= sd.is_some();
+            for row in samples.scored() {
+                let off = (shares[(row, *column)] - known[row]).abs();
+                squares += off * off;
+                count += 1;
+                inside += usize::from(sd.as_ref().is_some_and(|sd| off <= DEVIATIONS * f64::from(sd[row])));
+            }
+        }
+        let within = told.then_some(inside as f64 / count as f64);
+        Ok(Self { angle, error: Some((squares / count as f64).sqrt()), within })
+    }
+}
+
+/// Known endmembers in the range of the samples, (R, L).
+fn endmembers(samples: &Samples) -> Option<Array2<f64>> {
+    let endmembers = samples.known.endmembers.as_ref().filter(|_| samples.energy.is_some())?.values();
+    let Range { low, high } = samples.patches.scaling().range(0, 0);
+    (high > low).then(|| endmembers.mapv(|v| (v - low) / (high - low)))
+}
+
+#[cfg(test)]
+mod tests {
+    use parsimon_baselines::{Blu, Fcls, Nmf, Pca};
+    use parsimon_core::{Patches, Represent};
+    use parsimon_datasets::{SpectrumImageParams, spectrum_image};
+
+    use super::*;
+
+    #[test]
+    fn what_spectra_are_mixed_of_is_scored() {
+        let params = SpectrumImageParams {
+            height: 16,
+            width: 16,
+            channels: 64,
+            endmembers: 3,
+            ..SpectrumImageParams::default()
+        };
+        let known = spectrum_image(&params).unwrap().into_dataset().unwrap();
+        let spectra = known.spectra.clone().unwrap();
+        let samples = Samples {
+            patches: Patches::from_spectra(&spectra).unwrap(),
+            energy: Some(spectra.energy().clone()),
+            known,
+            truth: None,
+            truth_name: String::new(),
+            train: 0..256,
+            test: 256..256,
+            scan: None,
+            notes: Vec::new(),
+        };
+        let of = |method: &dyn Represent| {
+            let model = method.fit(&samples.patches).unwrap();
+            let embedding = model.embed(&samples.patches).unwrap();
+            Unmixed::of(model.as_ref(), &embedding, &samples).unwrap()
+        };
+        let fcls = of(&Fcls::params(3));
+        assert!(fcls.angle.unwrap() < 60.0 && fcls.error.unwrap() < 0.05 && fcls.within.is_none(), "{fcls:?}");
+        let blu = of(&Blu::params(3).burn_in(300).samples(300));
+        assert!(blu.angle < fcls.angle && blu.error < fcls.error && blu.within.unwrap() > 0.85, "{blu:?} {fcls:?}");
+        let nmf = of(&Nmf::params(3));
+        assert!(nmf.angle.unwrap() > 0.0 && nmf.error.is_none(), "{nmf:?}");
+        assert_eq!((of(&Pca::params(3)), of(&Fcls::params(2))), (Unmixed::default(), Unmixed::default()));
+    }
+}
