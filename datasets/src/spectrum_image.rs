@@ -37,7 +37,7 @@ pub struct SpectrumImageParams {
     pub dose: f64,
     /// Whether counts are drawn; else the image holds their expectations. Default true.
     pub noisy: bool,
-    /// Greatest abundance of any endmember in any pixel, above 1/R up to 1; below 1 no pixel is pure. Default 1.
+    /// Greatest abundance of any endmember in any pixel, above 0.5 up to 1; below 1 no pixel is pure. Default 1.
     pub purest: f64,
     /// Seed of everything random. Default 0.
     pub seed: u64,
@@ -102,8 +102,9 @@ impl Mixture {
 /// Materials 0 and 1 lie side by side and diffuse into each other, as erfc does. In the upper part a gradient of the last
 /// material grows downwards, and a sphere of material 2 (1, if there are two) stands in it: sharp at its rim, pure in its
 /// middle. Below are grains with sharp boundaries: pure ones of materials 3 and up (of all, if there are no more than three),
-/// and others that show what was there. Each material is pure somewhere; `purest` p below 1 then draws all abundances towards
-/// 1/R by a ← 1/R + (a − 1/R)(p − 1/R)/(1 − 1/R).
+/// and others that show what was there. Each material is pure somewhere. With `purest` below 1 what a material has above it goes
+/// to the others, in proportion to what they have, and where they have nothing to the next material: corners of the simplex are
+/// empty, its edges and faces are not, so that the endmembers can still be told.
 ///
 /// Materials differ in how much they scatter; all are brought to counts by one factor, such that the mean over the pixels is the
 /// dose. The spectra are like those of silicon, silica, aluminium, … in plasmons and edges, but no reference of them.
@@ -120,13 +121,19 @@ pub fn spectrum_image(params: &SpectrumImageParams) -> Result<Mixture> {
     require((64..=1024).contains(&channels), "number of channels", channels as f64, "64 to 1024")?;
     require((2..=MOST).contains(&endmembers), "number of endmembers", endmembers as f64, "2 to 8")?;
     require(dose > 0.0 && dose <= 1e9, "dose", dose, "above 0 up to 10⁹ counts in a pixel")?;
-    let even = 1.0 / endmembers as f64;
-    require(purest > even && purest <= 1.0, "greatest abundance", purest, "above 1 / number of endmembers, up to 1")?;
+    require(purest > 0.5 && purest <= 1.0, "greatest abundance", purest, "above 0.5 up to 1")?;
 
     let mut abundances = mixed(params, &mut stream(seed, 0));
-    if purest < 1.0 {
-        let narrower = (purest - even) / (1.0 - even);
-        abundances.mapv_inplace(|a| even + (a - even) * narrower);
+    for mut shares in abundances.lanes_mut(Dim(2)) {
+        // More than half: there is one such material at most, and no other becomes one.
+        let Some(most) = shares.iter().position(|a| *a > purest) else { continue };
+        let (more, rest) = (shares[most] - purest, 1.0 - shares[most]);
+        shares[most] = purest;
+        if rest > f64::EPSILON {
+            shares.iter_mut().enumerate().filter(|(r, _)| *r != most).for_each(|(_, a)| *a *= 1.0 + more / rest);
+        } else {
+            shares[(most + 1) % endmembers] += more;
+        }
     }
     let scale = (ENERGIES[1] - ENERGIES[0]) / (channels - 1) as f64;
     let energy = Axis::new("energy", scale, ENERGIES[0], "eV");
@@ -272,7 +279,7 @@ mod tests {
 
     #[test]
     fn abundances_are_shares_and_every_material_is_pure_somewhere() {
-        for (endmembers, purest) in [(2, 1.0), (3, 1.0), (5, 0.7), (8, 1.0), (8, 0.5)] {
+        for (endmembers, purest) in [(2, 1.0), (3, 1.0), (5, 0.7), (8, 1.0), (8, 0.55)] {
             for (height, width, seed) in [(16, 16, 0), (16, 256, 1), (256, 16, 2)] {
                 let params = SpectrumImageParams { height, width, endmembers, purest, seed, noisy: false, ..base() };
                 let abundances = spectrum_image(&params).unwrap().abundances;
@@ -283,6 +290,15 @@ mod tests {
                     assert!(most > purest - 1e-3, "{endmembers} {height}×{width}, {r}: {most}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn without_pure_pixels_faces_of_the_simplex_stay_where_they_are() {
+        let params = SpectrumImageParams { purest: 0.7, height: 64, width: 64, noisy: false, ..base() };
+        let abundances = spectrum_image(&params).unwrap().abundances;
+        for map in abundances.axis_iter(Dim(2)) {
+            assert!(map.iter().filter(|a| **a == 0.0).count() > 100);
         }
     }
 
@@ -376,7 +392,7 @@ mod tests {
             SpectrumImageParams { dose: 0.0, ..base() },
             SpectrumImageParams { dose: f64::NAN, ..base() },
             SpectrumImageParams { dose: 1e10, ..base() },
-            SpectrumImageParams { purest: 0.25, ..base() },
+            SpectrumImageParams { purest: 0.5, ..base() },
             SpectrumImageParams { purest: 1.1, ..base() },
             SpectrumImageParams { purest: f64::NAN, ..base() },
         ] {

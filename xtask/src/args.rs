@@ -84,13 +84,13 @@ pub enum Command {
     /// Fit several methods to the same samples, and compare what they find, in one table and one report
     #[command(
         allow_negative_numbers = true,
-        after_help = "Examples:\n  cargo xtask compare digits.npz --truth labels --methods pca,nmf,kmeans,gmm,vae,ivae --out out/digits\n  cargo xtask compare scan.bcf --steps crop=0.25..10keV --methods pca,nmf,kmeans --components 4 --out out/scan\nWrites table.csv (a line for each method), index.html, a METHOD.npz of the columns of each, and figures/."
+        after_help = "Examples:\n  cargo xtask compare digits.npz --truth labels --methods pca,nmf,kmeans,gmm,vae,ivae --out out/digits\n  cargo xtask compare scan.bcf --steps crop=0.25..10keV --methods pca,nmf,kmeans --components 4 --out out/scan\nWrites table.csv (a line for each method), index.html, a METHOD.npz of the columns and a METHOD_patterns.npy of the components, endmembers or centres of each, and figures/."
     )]
     Compare(Box<CompareArgs>),
     /// Time training, and PyTorch's beside it
     #[command(
         allow_negative_numbers = true,
-        after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench --peer-python peer/bin/python --out out/bench\n  cargo xtask bench --quality cards3.npz --peer-python peer/bin/python"
+        after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench --peer-python peer/bin/python --out out/bench\n  cargo xtask bench --quality cards3.npz --peer-python peer/bin/python\n  cargo xtask bench --classical --peer-python peer/bin/python"
     )]
     Bench(BenchArgs),
 }
@@ -273,6 +273,10 @@ pub struct BenchArgs {
     /// seconds; the Python then needs pyroved
     #[arg(long, value_name = "DATA", conflicts_with = "only")]
     pub quality: Option<PathBuf>,
+    /// Instead, fit the classical methods to 5,000 rows of rank 20 and to as many digits, and score them; the Python then needs
+    /// scikit-learn and umap-learn
+    #[arg(long, conflicts_with_all = ["only", "quality"])]
+    pub classical: bool,
     /// Passes over the training rows with --quality
     #[arg(long, default_value_t = 60, requires = "quality")]
     pub epochs: usize,
@@ -301,7 +305,7 @@ pub struct DatasetArgs {
     /// Materials that spectrum-image is mixed of, 2 to 8 [default: 4]
     #[arg(long)]
     pub endmembers: Option<usize>,
-    /// Greatest share of a material in any pixel of spectrum-image [default: 1]
+    /// Greatest share of a material in any pixel of spectrum-image, above 0.5 to 1 [default: 1]
     #[arg(long)]
     pub purest: Option<f64>,
     /// Cards of each suit, or spectra of each shape [default: 750]; a quarter of the patches of a lattice

@@ -88,6 +88,9 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     if let Some(file) = &args.quality {
         return crate::quality::run(args, file, &machine());
     }
+    if args.classical {
+        return crate::classical::run(args, &machine());
+    }
     if let Some(python) = &args.peer_python {
         check_peer(python, "torch")?;
     }

@@ -8,6 +8,7 @@ mod args;
 mod arithmetic;
 mod bench;
 mod checkpoint;
+mod classical;
 mod code;
 mod compare;
 mod dataset;

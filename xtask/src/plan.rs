@@ -5,7 +5,7 @@ use ndarray::{ArrayView1, ArrayView2, s};
 use parsimon_core::{Dataset, Patches, Range, Scaling};
 use parsimon_ivae::{Condition, DecoderKind, Examples, Inference, Invariances, Noise, Params, Prior, ViewGrid};
 use parsimon_nets::Precision;
-use parsimon_train::Options;
+use parsimon_train::{Options, Split};
 
 use crate::args::{
     CentringArg, ConditionArg, DecoderArg, InferenceArg, LikelihoodArg, ModelArg, PrecisionArg, TrainArgs, TrainingArgs,
@@ -179,7 +179,7 @@ const RATE: (f32, f32) = (2e-3, 1e-3);
 /// Options of training as the command line gives them; `batch` limits the default batch.
 pub fn options(args: &TrainingArgs, rows: usize, epochs: usize, batch: usize, starts: usize) -> Options {
     let base = Options::default();
-    let trained = rows - (rows as f64 * args.holdout.clamp(0.0, 1.0)) as usize;
+    let trained = Split::new(rows, args.holdout.clamp(0.0, 1.0)).train.len();
     let epochs = args.epochs.unwrap_or(epochs);
     // One epoch leaves none after the choice among several starts.
     let starts = args.starts.unwrap_or(if epochs == 1 { 1 } else { starts });

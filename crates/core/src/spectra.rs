@@ -96,9 +96,9 @@ impl SpectrumImage {
         Ok(Self { values, y, x, energy, metadata: Metadata::default() })
     }
 
-    /// Values, H×W×L, and calibrations of rows, columns and spectrum, without a copy.
-    pub fn into_parts(self) -> (Array3<f64>, [Axis; 3]) {
-        (self.values, [self.y, self.x, self.energy])
+    /// Values, H×W×L, calibrations of rows, columns and spectrum, and metadata, without a copy.
+    pub fn into_parts(self) -> (Array3<f64>, [Axis; 3], Metadata) {
+        (self.values, [self.y, self.x, self.energy], self.metadata)
     }
 
     /// The values, H×W×L.

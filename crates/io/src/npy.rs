@@ -169,9 +169,21 @@ fn header_length(bytes: &[u8]) -> std::result::Result<usize, String> {
     let Some(header) = bytes.get(start..start + length) else {
         return Err(format!("cut off after {} bytes, within the header", bytes.len()));
     };
-    let mut depth = 0_usize;
-    for byte in header {
+    let (mut depth, mut quote, mut before) = (0_usize, None, b' ');
+    for &byte in header {
+        if let Some(open) = quote {
+            quote = (byte != open).then_some(open);
+            continue;
+        }
+        // Python also writes numbers as 0x10, 1_000 or 1+1, which the search for sizes below does not understand.
+        let odd =
+            byte == b'+' || before.is_ascii_digit() && (byte == b'_' || byte.is_ascii_alphabetic() && byte != b'L');
+        if odd {
+            return Err("the header holds a number that is not written in plain digits".into());
+        }
+        before = byte;
         match byte {
+            b'\'' | b'"' => quote = Some(byte),
             b'(' | b'[' | b'{' => depth += 1,
             b')' | b']' | b'}' => depth = depth.saturating_sub(1),
             _ => {}

@@ -1,10 +1,10 @@
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use ndarray::Array2;
 
-use crate::files::{Format, unknown};
+use crate::files::{Format, check_room, unknown};
 use crate::npy::Header;
 use crate::sample::Sample;
 use crate::{Error, Result};
@@ -40,6 +40,8 @@ pub struct NpyRows {
     width: usize,
     sample: Sample,
     big_endian: bool,
+    /// Bytes before the first row.
+    header: u64,
     /// Rows read so far.
     read: usize,
 }
@@ -53,11 +55,11 @@ impl NpyRows {
     pub fn open(path: &Path) -> Result<Self> {
         let fail = |e| Error::read(path, e);
         let wrong = |reason: String| Error::format(path, "NPY", reason);
-        let there = std::fs::metadata(path).map_err(fail)?;
+        let mut file = File::open(path).map_err(fail)?;
+        let there = file.metadata().map_err(fail)?;
         if there.is_dir() {
             return Err(fail(std::io::Error::other("it is a directory")));
         }
-        let mut file = File::open(path).map_err(fail)?;
         let mut begin = Vec::new();
         Header::read(&mut file, &mut begin).map_err(fail)?;
         if Format::of(&begin) != Some(Format::Npy) {
@@ -84,7 +86,8 @@ impl NpyRows {
             let row = (width as u64).saturating_mul(sample.size() as u64);
             return Err(wrong(format!("{}: {} whole rows of {width} numbers", header.misfit(found), found / row)));
         }
-        Ok(Self { path: path.to_owned(), file, shape, width, sample, big_endian: header.big_endian, read: 0 })
+        let (path, big_endian, header) = (path.to_owned(), header.big_endian, header.length as u64);
+        Ok(Self { path, file, shape, width, sample, big_endian, header, read: 0 })
     }
 
     /// Shape of the array in the file, (N, D) or (H, W, L).
@@ -107,7 +110,8 @@ impl NpyRows {
         rows.checked_mul(self.width)?.checked_mul(self.sample.size())
     }
 
-    /// The next `rows` rows, or as many as there are; none at the end.
+    /// The next `rows` rows, or as many as there are; none at the end. What is NaN or infinite in the file is so here. After an
+    /// error the same rows are next.
     ///
     /// # Errors
     /// If `rows` is 0, or a block does not fit in memory, or the file cannot be read or has become shorter.
@@ -124,7 +128,14 @@ impl NpyRows {
         let size = self.bytes(rows).ok_or_else(too_large)?;
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(size).map_err(|_| too_large())?;
+        // The numbers as f64 stand beside their bytes.
+        check_room((rows as u64).saturating_mul(self.width as u64).saturating_mul(8)).map_err(|_| too_large())?;
         bytes.resize(size, 0);
+        // Where a failed read has left the file is anyone's guess.
+        let row = self.width as u64 * self.sample.size() as u64;
+        self.file
+            .seek(SeekFrom::Start(self.header + self.read as u64 * row))
+            .map_err(|e| Error::read(&self.path, e))?;
         if let Err(e) = self.file.read_exact(&mut bytes) {
             return Err(match e.kind() {
                 ErrorKind::UnexpectedEof => {

@@ -28,7 +28,7 @@ pub fn match_spectra(found: ArrayView2<'_, f64>, truth: ArrayView2<'_, f64>) -> 
         let accepted = format!("1 to {MOST}");
         return Err(Error::Parameter { name: "number of spectra", value: r as f64, accepted });
     }
-    for (what, spectra) in [("found spectra", found), ("true spectra", truth)] {
+    for (what, spectra) in [("found spectra", found.view()), ("true spectra", truth.view())] {
         all_finite(what, spectra.iter().copied())?;
         if spectra.outer_iter().any(|s| s.iter().all(|v| *v == 0.0)) {
             return Err(Error::TooFew { what: "a spectrum of zeros", needed: 1 });

@@ -32,7 +32,8 @@ pub fn field(values: ArrayView2<'_, f32>, [y, x]: [&Axis; 2], style: &MapStyle) 
     let (mut canvas, top) = sheet(&style.title, 2.0 * MARGIN + w + 26.0 + bar.width(high)?, high + MARGIN)?;
     framed(&mut canvas, map, MARGIN, top);
     bar.draw(&mut canvas, MARGIN + w + 26.0, top, high)?;
-    let caption = format!("{} at {}×{} pixels of the scan.", capital(&style.label), values.nrows(), values.ncols());
+    let (rows, columns, range) = (values.nrows(), values.ncols(), style.range());
+    let caption = format!("{} at {rows}×{columns} pixels of the scan.{range}", capital(&style.label));
     Ok(Figure { name: style.name.clone(), title: style.title.clone(), caption, image: canvas.picture() })
 }
 

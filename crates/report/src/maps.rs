@@ -33,6 +33,19 @@ impl Default for MapStyle {
     }
 }
 
+impl MapStyle {
+    /// What a caption says of the ends of the colour bar.
+    pub(crate) fn range(&self) -> &'static str {
+        match (self.limits, self.colours) {
+            (None, ColourMap::Sequential | ColourMap::Grey) => {
+                " The colour bar runs from the 1 % to the 99 % quantile."
+            }
+            (None, ColourMap::Diverging) => " The colour bar is symmetric about zero and holds 98 % of the values.",
+            _ => "",
+        }
+    }
+}
+
 /// A number at every site, as coloured discs on the micrograph.
 ///
 /// The discs nearly touch: their diameter is 0.9 times the median distance of nearest neighbours (up to 1.24 times where
@@ -56,11 +69,7 @@ pub fn site_map(image: &Image, sites: &Sites, values: &[f32], style: &MapStyle) 
         sheet(&style.title, 2.0 * MARGIN + w + 26.0 + bar.width(h.max(240.0))?, h.max(240.0) + MARGIN)?;
     framed(&mut canvas, map, MARGIN, top);
     bar.draw(&mut canvas, MARGIN + w + 26.0, top, h.max(240.0))?;
-    let range = match (style.limits, style.colours) {
-        (None, ColourMap::Sequential | ColourMap::Grey) => " The colour bar runs from the 1 % to the 99 % quantile.",
-        (None, ColourMap::Diverging) => " The colour bar is symmetric about zero and holds 98 % of the values.",
-        _ => "",
-    };
+    let range = style.range();
     let caption = format!("{} at {} sites, on the micrograph.{range}", capital(&style.label), sites.len());
     Ok(Figure { name: style.name.clone(), title: style.title.clone(), caption, image: canvas.picture() })
 }
@@ -190,8 +199,11 @@ pub(crate) fn framed(canvas: &mut Canvas, map: Canvas, x: f64, y: f64) {
     canvas.frame([x - 0.75, y - 0.75, w + 1.5, h + 1.5], Pen::solid(1.5, INK));
 }
 
-/// The text with a capital letter if it begins with a word; a symbol such as z₁ stays as it is.
+/// The text with a capital letter if it begins with a word; a symbol such as z₁ or pc1 stays as it is.
 pub(crate) fn capital(text: &str) -> String {
+    if text.split_whitespace().next().is_some_and(|word| word.chars().any(char::is_numeric)) {
+        return text.to_owned();
+    }
     let mut letters = text.chars();
     match (letters.next(), text.chars().nth(1)) {
         (Some(first), Some(second)) if second.is_lowercase() => first.to_uppercase().chain(letters).collect(),

@@ -48,7 +48,7 @@ impl Bin {
         if *self == Self::default() {
             return Ok(image);
         }
-        let (values, [y, x, energy]) = image.into_parts();
+        let (values, [y, x, energy], metadata) = image.into_parts();
         let mut sums = Array3::zeros(shape);
         sums.axis_iter_mut(Dim(0)).into_par_iter().enumerate().for_each(|(row, mut sums)| {
             for (column, mut sums) in sums.outer_iter_mut().enumerate() {
@@ -66,7 +66,7 @@ impl Bin {
             ..axis
         };
         let [y, x, energy] = [(y, self.rows), (x, self.columns), (energy, self.channels)].map(|(a, f)| centred(a, f));
-        Ok(SpectrumImage::new(sums, y, x, energy)?)
+        Ok(SpectrumImage::new(sums, y, x, energy)?.with_metadata(metadata))
     }
 }
 

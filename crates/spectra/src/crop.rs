@@ -57,12 +57,13 @@ impl Crop {
     /// As [`Crop::ranges`].
     pub fn apply(&self, image: SpectrumImage) -> Result<SpectrumImage> {
         let ranges = self.ranges(&image)?;
-        let (values, axes) = image.into_parts();
+        let (values, axes, metadata) = image.into_parts();
         let [rows, columns, channels] = ranges.clone();
         let part = values.slice(s![rows, columns, channels]).to_owned();
         let [y, x, energy] = axes;
         let [rows, columns, channels] = ranges.map(|r| r.start);
-        Ok(SpectrumImage::new(part, from(y, rows), from(x, columns), from(energy, channels))?)
+        let part = SpectrumImage::new(part, from(y, rows), from(x, columns), from(energy, channels))?;
+        Ok(part.with_metadata(metadata))
     }
 }
 

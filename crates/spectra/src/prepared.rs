@@ -210,7 +210,8 @@ impl Prepared {
                 Undo::Subtracted(background) => background.add(&mut values, &energy, 1.0)?,
             }
         }
-        Ok(SpectrumImage::from_spectra(Spectra::new(values, energy)?, (height, width), y, x)?)
+        let restored = SpectrumImage::from_spectra(Spectra::new(values, energy)?, (height, width), y, x)?;
+        Ok(restored.with_metadata(self.image.metadata.clone()))
     }
 }
 
@@ -229,8 +230,9 @@ fn by_spectrum<T>(
 ) -> Result<(SpectrumImage, T)> {
     let (height, width, _) = image.values().dim();
     let [y, x, _] = image.axes().map(Clone::clone);
+    let metadata = image.metadata.clone();
     let (spectra, said) = work(image.into_spectra())?;
-    Ok((SpectrumImage::from_spectra(spectra, (height, width), y, x)?, said))
+    Ok((SpectrumImage::from_spectra(spectra, (height, width), y, x)?.with_metadata(metadata), said))
 }
 
 #[cfg(test)]

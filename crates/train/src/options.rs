@@ -89,6 +89,16 @@ pub struct Split {
     pub test: std::ops::Range<usize>,
 }
 
+impl Split {
+    /// The last `holdout` of the rows are held out, a fraction of a row counting as a row.
+    pub fn new(rows: usize, holdout: f64) -> Self {
+        // The tenth held out is what remains of whole tenths trained on, so that 9/10 of 1001 rows are 900 as elsewhere.
+        let held = (rows as f64 * holdout - 1e-9).ceil().max(0.0) as usize;
+        let trained = rows.saturating_sub(held);
+        Self { train: 0..trained, test: trained..rows }
+    }
+}
+
 impl Options {
     /// What the options say of a step in an epoch, counted from 1.
     pub fn step(&self, epoch: usize) -> Step {
@@ -155,8 +165,8 @@ impl Options {
     /// If an option is outside its range, or less than one batch is left to train on.
     pub fn check(&self, rows: usize) -> Result<Split> {
         self.check_ranges()?;
-        // The tenth held out is what remains of whole tenths trained on, so that 9/10 of 1001 rows are 900 as elsewhere.
-        let trained = rows - (rows as f64 * self.holdout - 1e-9).ceil().max(0.0) as usize;
+        let split = Split::new(rows, self.holdout);
+        let trained = split.train.len();
         if trained == 0 {
             let (what, value) = ("holdout", self.holdout.to_string());
             return Err(Error::Parameter { what, value, accepted: "shares that leave a row to train on" });
@@ -164,7 +174,7 @@ impl Options {
         if trained < self.batch {
             return Err(Error::TooFewRows { rows: trained, held_out: rows - trained, batch: self.batch });
         }
-        Ok(Split { train: 0..trained, test: trained..rows })
+        Ok(split)
     }
 }
 

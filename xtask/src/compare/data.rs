@@ -8,6 +8,7 @@ use parsimon_core::{Axis, Dataset, Patches, SpectrumImage};
 use parsimon_io::Content;
 use parsimon_spectra::apply;
 use parsimon_spectra::steps::parse;
+use parsimon_train::Split;
 
 use super::args::CompareArgs;
 use crate::experiment::classes_of;
@@ -64,12 +65,15 @@ impl Samples {
         let holdout = if scan.is_some() { 0.0 } else { args.training.holdout };
         ensure!((0.0..1.0).contains(&holdout), "--holdout is {holdout}, accepted are numbers from 0 to below 1");
         let n = patches.len();
-        let held = (n as f64 * holdout) as usize;
-        ensure!(n - held > 1, "{name}: {n} samples with {held} held out, accepted are two and more that are not");
+        let Split { train, test } = Split::new(n, holdout);
+        let held = test.len();
+        ensure!(train.len() > 1, "{name}: {n} samples with {held} held out, accepted are two and more that are not");
         if scan.is_some() {
             notes.push("All pixels of the scan are fitted and scored; none is held out.".to_owned());
+        } else if held == 0 {
+            notes.push("All samples are fitted and scored; none is held out.".to_owned());
         }
-        Ok(Self { patches, known, truth, truth_name, train: 0..n - held, test: n - held..n, scan, energy, notes })
+        Ok(Self { patches, known, truth, truth_name, train, test, scan, energy, notes })
     }
 
     /// Rows that scores are of: those held out, or all if there are none.

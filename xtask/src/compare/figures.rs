@@ -16,8 +16,8 @@ use super::scores::Fitted;
 const MAPS: usize = 6;
 /// Images along each side of a decoded grid.
 const SIDE: usize = 8;
-/// Patterns that are drawn at most.
-const PATTERNS: usize = 25;
+/// Patterns that are drawn at most, as images and as lines.
+const PATTERNS: [usize; 2] = [100, 10];
 
 /// All figures of one method; their names begin with its own.
 pub fn of(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Vec<Figure>> {
@@ -35,7 +35,11 @@ fn scatter(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Optio
     // Distances and probabilities are many, and their first two mean little.
     let many = columns.iter().any(|c| c.name.starts_with('p') && !c.name.starts_with("pc") || c.name.starts_with('d'));
     let names: Vec<&str> = if content.is_empty() { columns.iter().map(|c| c.name.as_str()).collect() } else { content };
-    let (Some(x), Some(y)) = (names.first(), names.get(1)) else { return Ok(None) };
+    let (Some(mut x), Some(mut y)) = (names.first(), names.get(1)) else { return Ok(None) };
+    // A place on a map is told as (y, x).
+    if x.ends_with("_y") {
+        (x, y) = (y, x);
+    }
     if many && fitted.embedding.class().is_some() {
         return Ok(None);
     }
@@ -57,13 +61,15 @@ fn scatter(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Optio
 /// Patterns of the columns or classes; of a method without any, what its way back makes of a grid of the first two columns.
 fn patterns(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Option<Figure>> {
     let Some(patterns) = fitted.model.patterns() else { return decoded(name, fitted) };
-    let count = patterns.dim().0.min(PATTERNS);
+    let (all, most) = (patterns.dim().0, PATTERNS[usize::from(samples.energy.is_some())]);
+    let count = all.min(most);
     let patterns = patterns.slice_axis(ndarray::Axis(0), (0..count).into()).to_owned();
     let columns = fitted.embedding.columns();
-    let of_columns = fitted.embedding.class().is_none() && columns.len() == count;
+    let of_columns = fitted.embedding.class().is_none() && columns.len() == all;
     let names: Vec<String> =
         (0..count).map(|k| if of_columns { columns[k].name.clone() } else { format!("class {k}") }).collect();
-    let title = format!("{}: patterns", name.title());
+    let some = if count < all { format!(", the first {count} of {all}") } else { String::new() };
+    let title = format!("{}: patterns{some}", name.title());
     let figure = match &samples.energy {
         Some(energy) => spectra(&patterns, &names, energy, &title)?,
         None => figures::components(patterns.view(), &names, &[], &title)?,

@@ -1,9 +1,9 @@
 //! Methods by name, each as a way to represent the same rows.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
+use linfa::ParamGuard;
 use parsimon_baselines::{
-    AfterPca, Blu, Check, Dbscan, Fcls, GaussianMixture, Grid, Isomap, KMeans, Loss, Method, Nmf, Params, Pca, Som,
-    TSne, Umap,
+    AfterPca, Blu, Dbscan, Fcls, GaussianMixture, Isomap, KMeans, Loss, Method, Nmf, Params, Pca, Som, TSne, Umap,
 };
 use parsimon_core::Represent;
 use parsimon_ivae::IvaeEstimator;
@@ -30,6 +30,8 @@ const UNITS: usize = 10;
 pub struct Ready {
     pub method: Box<dyn Represent>,
     pub chosen: String,
+    /// Whether its classes, if it has any, are meant to be the kinds of samples there are; units of a map are not.
+    pub partition: bool,
 }
 
 /// A method with the parameters that the command line gives it, checked against the data where that takes no work.
@@ -45,62 +47,65 @@ pub fn ready(name: MethodName, args: &CompareArgs, samples: &Samples) -> Result<
     let fitted = samples.train.len();
     let reduced = args.after_pca > 0 && values > args.after_pca;
     let components = |what: &str| format!("{k} {what}");
+    let most = fitted.min(values);
+    let kinds = matches!(name, MethodName::Kmeans | MethodName::Gmm);
+    ensure!(!kinds || (1..=fitted).contains(&clusters), "{clusters} clusters (--clusters), accepted are 1 to {fitted}");
+    let parts = !kinds && !matches!(name, MethodName::Dbscan | MethodName::Som | MethodName::Vae | MethodName::Ivae);
+    ensure!(!parts || (1..=most).contains(&k), "number of components is {k} (--components), accepted are 1 to {most}");
     Ok(match name {
-        MethodName::Pca => whole(Pca::params(k), components("components")),
-        MethodName::Nmf => whole(Nmf::params(k).seed(seed), components("components, Frobenius norm")),
+        MethodName::Pca => whole(Pca::params(k), components("components"))?,
+        MethodName::Nmf => whole(Nmf::params(k).seed(seed), components("components, Frobenius norm"))?,
         MethodName::NmfKl => whole(
             Nmf::params(k).loss(Loss::KullbackLeibler).seed(seed),
             components("components, Kullback–Leibler divergence"),
-        ),
-        MethodName::Fcls => whole(Fcls::params(k), components("endmembers")),
-        MethodName::Blu => whole(Blu::params(k).seed(seed), components("endmembers")),
-        MethodName::Kmeans => whole(KMeans::params(clusters).seed(seed), format!("{clusters} clusters, 10 starts")),
+        )?,
+        MethodName::Fcls => whole(Fcls::params(k), components("endmembers"))?,
+        MethodName::Blu => whole(Blu::params(k).seed(seed), components("endmembers"))?,
+        MethodName::Kmeans => whole(KMeans::params(clusters).seed(seed), format!("{clusters} clusters, 10 starts"))?,
         MethodName::Gmm => {
             let params = GaussianMixture::params(clusters).starts(STARTS).seed(seed);
-            after(params, format!("{clusters} full covariances, {STARTS} starts"), reduced, args)
+            after(params, format!("{clusters} full covariances, {STARTS} starts"), reduced, args)?
         }
         MethodName::Dbscan => {
             let radius = radius(args, samples, reduced)?;
             let params = Dbscan::params(radius).min_rows(CORE);
-            after(params, format!("radius {radius:.4}, {CORE} rows to a core"), reduced, args)
+            after(params, format!("radius {radius:.4}, {CORE} rows to a core"), reduced, args)?
         }
         MethodName::Isomap => {
             let near = NEAR.0.min(fitted.saturating_sub(1)).max(1);
             let chosen = components(&format!("dimensions, {near} neighbours"));
-            after(Isomap::params(k).neighbours(near), chosen, reduced, args)
+            after(Isomap::params(k).neighbours(near), chosen, reduced, args)?
         }
         MethodName::Tsne => {
             // Few rows have no neighbourhoods as large as usual.
             let perplexity = PERPLEXITY.min((fitted.saturating_sub(1) as f64 / 3.0).floor()).max(1.0);
             let params = TSne::params().dimensions(k).perplexity(perplexity).seed(seed);
-            after(params, components(&format!("dimensions, perplexity {perplexity}")), reduced, args)
+            after(params, components(&format!("dimensions, perplexity {perplexity}")), reduced, args)?
         }
         MethodName::Umap => {
             let near = NEAR.1.min(fitted).max(2);
             let params = Umap::params().dimensions(k).neighbours(near).seed(seed);
-            after(params, components(&format!("dimensions, {near} neighbours")), reduced, args)
+            after(params, components(&format!("dimensions, {near} neighbours")), reduced, args)?
         }
         MethodName::Som => {
-            whole(Som::params(UNITS, UNITS), format!("{UNITS}×{UNITS} {} units", shape(Grid::Rectangular)))
+            let units = whole(Som::params(UNITS, UNITS), format!("{UNITS}×{UNITS} units on a square grid"))?;
+            Ready { partition: false, ..units }
         }
         MethodName::Vae => network(ModelArg::Vae, args, samples)?,
         MethodName::Ivae => network(ModelArg::Ivae, args, samples)?,
     })
 }
 
-fn shape(grid: Grid) -> &'static str {
-    if grid == Grid::Rectangular { "square" } else { "hexagonal" }
-}
-
-fn whole<M: Method + 'static>(params: Params<M>, chosen: String) -> Ready
+fn whole<M: Method + 'static>(params: Params<M>, chosen: String) -> Result<Ready>
 where
     M::Model: 'static,
 {
-    Ready { method: Box::new(params), chosen }
+    params.check_ref()?;
+    Ok(Ready { method: Box::new(params), chosen, partition: true })
 }
 
 /// The method on the first principal components, where there are many values.
-fn after<M: Method + Check + 'static>(params: Params<M>, chosen: String, reduced: bool, args: &CompareArgs) -> Ready
+fn after<M: Method + 'static>(params: Params<M>, chosen: String, reduced: bool, args: &CompareArgs) -> Result<Ready>
 where
     M::Model: 'static,
 {
@@ -145,10 +150,12 @@ fn network(model: ModelArg, args: &CompareArgs, samples: &Samples) -> Result<Rea
         condition: Vec::new(),
         resume: false,
     };
+    let wait = train.training.patience;
+    ensure!(wait.is_none(), "compare holds rows out of every method as a whole, and leaves none for --patience");
     let planned = plan(&train, &samples.patches, &parsimon_core::Dataset::default())?;
     // The rows that are held out are held out of the method as a whole.
     let options = Options { holdout: 0.0, ..planned.options };
     let kind = if planned.params.invariances.none() { "none".into() } else { planned.params.invariances.to_string() };
     let chosen = format!("{} latents, invariances {kind}, {} epochs", planned.params.latent, options.epochs);
-    Ok(Ready { method: Box::new(IvaeEstimator { params: planned.params, options }), chosen })
+    Ok(Ready { method: Box::new(IvaeEstimator { params: planned.params, options }), chosen, partition: true })
 }

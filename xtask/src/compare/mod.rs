@@ -10,7 +10,7 @@ mod unmixed;
 use std::fmt::Write;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use indicatif::ProgressBar;
 use parsimon_report::Figure;
 use parsimon_report::html::{Report, Section, Table};
@@ -51,22 +51,36 @@ fn prepared(args: &CompareArgs) -> Result<(Samples, Vec<(MethodName, Ready)>)> {
 pub fn run(args: &CompareArgs) -> Result<()> {
     let out = Output::new(&args.out)?;
     let (samples, ready) = prepared(args)?;
-    let mut rows = Vec::new();
+    let (mut rows, mut failures) = (Vec::new(), Vec::new());
     for (name, ready) in ready {
         let bar = ProgressBar::new_spinner().with_message(format!("{} ({})", name.title(), ready.chosen));
         bar.enable_steady_tick(Duration::from_millis(200));
-        let fitted = fitted(ready.method.as_ref(), &samples).with_context(|| name.id());
+        let fitted = fitted(ready.method.as_ref(), ready.partition, &samples);
         bar.finish_and_clear();
-        let fitted = fitted?;
-        println!("{}: {}", name.title(), line(&fitted));
-        let figures = figures::of(name, &fitted, &samples)?;
-        rows.push(Row { name, chosen: ready.chosen, fitted, figures });
+        let drawn = fitted.and_then(|fitted| Ok((figures::of(name, &fitted, &samples)?, fitted)));
+        match drawn {
+            Ok((figures, fitted)) => {
+                println!("{}: {}", name.title(), line(&fitted));
+                rows.push(Row { name, chosen: ready.chosen, fitted, figures });
+            }
+            // What the others found is not lost with it.
+            Err(error) => {
+                let failure = format!("{} ({}): {error:#}", name.title(), ready.chosen);
+                println!("{failure}");
+                failures.push(failure);
+            }
+        }
     }
-    let html = report(args, &samples, &rows)?;
+    ensure!(!rows.is_empty(), "no method could be fitted: {}", failures.join("; "));
+    let html = report(args, &samples, &rows, &failures)?;
     out.all_or_none(|out| {
         out.write("table.csv", table(&rows).as_bytes())?;
         for row in &rows {
             out.latents(&format!("{}.npz", row.name.id()), &row.fitted.embedding)?;
+            if let Some(patterns) = row.fitted.model.patterns() {
+                let path = out.path(&format!("{}_patterns.npy", row.name.id()));
+                parsimon_io::write_npy(&path, patterns.view().into_dyn())?;
+            }
             for figure in &row.figures {
                 out.sub("figures").write(&format!("{}.png", figure.name), &figure.png()?)?;
             }
@@ -74,7 +88,18 @@ pub fn run(args: &CompareArgs) -> Result<()> {
         out.write("index.html", html.as_bytes())
     })?;
     let files: Vec<String> = rows.iter().map(|row| format!("{}.npz", row.name.id())).collect();
-    println!("wrote {}: index.html, table.csv, {}, figures/", args.out.display(), files.join(", "));
+    println!(
+        "wrote {}: index.html, table.csv, {}, patterns of methods that have any (K, H, W, C; 1 is the top of the range of the data), figures/",
+        args.out.display(),
+        files.join(", ")
+    );
+    ensure!(
+        failures.is_empty(),
+        "{} of {} methods failed: {}",
+        failures.len(),
+        args.methods.len(),
+        failures.join("; ")
+    );
     Ok(())
 }
 
@@ -104,7 +129,7 @@ fn table(rows: &[Row]) -> String {
     text
 }
 
-fn report(args: &CompareArgs, samples: &Samples, rows: &[Row]) -> Result<String> {
+fn report(args: &CompareArgs, samples: &Samples, rows: &[Row], failures: &[String]) -> Result<String> {
     let header = ["method", "chosen"].into_iter().chain(NAMES).map(str::to_owned).collect();
     let cells = |row: &Row| {
         let scores = row.fitted.scores.iter().map(|(name, value)| value.map_or("–".to_owned(), |v| shown(name, v)));
@@ -143,7 +168,7 @@ fn report(args: &CompareArgs, samples: &Samples, rows: &[Row]) -> Result<String>
             (if h == 1 { format!("{w}") } else { format!("{h} × {w} × {c}") }, "values of each".to_owned()),
             (held.to_string(), "held out".to_owned()),
         ],
-        notes: samples.notes.clone(),
+        notes: samples.notes.iter().cloned().chain(failures.iter().map(|f| format!("Failed: {f}"))).collect(),
         sections,
         parameters: Vec::new(),
         versions: versions(),
@@ -195,6 +220,7 @@ mod tests {
         }
         let html = std::fs::read_to_string(out.join("index.html")).unwrap();
         assert!(html.contains("Invariant VAE") && html.contains("trustworthiness"));
+        assert!(out.join("nmf_patterns.npy").exists() && !out.join("isomap_patterns.npy").exists());
         assert!(out.join("figures/nmf_patterns.png").exists() && out.join("figures/ivae_scatter.png").exists());
     }
 
@@ -211,8 +237,10 @@ mod tests {
             ("--steps bin=2", "spectrum images"),
             ("--holdout 1.5", "1.5"),
             ("--methods vae --boundary 3", "--boundary"),
-            ("--methods pca --components 0", "components is 0"),
-            ("--methods kmeans --clusters 400", "400 clusters"),
+            ("--methods vae,pca --components 0", "components is 0"),
+            ("--methods vae,tsne --components 4", "dimensions"),
+            ("--methods vae --patience 3", "--patience"),
+            ("--methods vae,kmeans --clusters 400", "400 clusters"),
         ];
         for (words, part) in cases {
             let error = format!("{:#}", compare(words, &data, &out).unwrap_err());

@@ -7,6 +7,8 @@ use ndarray::{Array1, Array2, ArrayView4, Axis};
 use parsimon_baselines::GaussianMixture;
 use parsimon_core::{Embed, Embedding, Represent};
 use parsimon_metrics::{adjusted_rand_index, held_out_accuracy, reconstruction_error, trustworthiness};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 
 use super::data::Samples;
 use super::unmixed::Unmixed;
@@ -50,7 +52,7 @@ pub const MEANINGS: [&str; 12] = [
     "share of the variance of held-out rows (about the mean of the fitted ones) that the way back from the columns gives",
     "how far rows that are near in the columns are near in the data; 1 is best (10 neighbours, 2,000 rows at most)",
     "held-out rows whose class is that of most of their 15 nearest fitted rows in the columns",
-    "adjusted Rand index with the truth of the classes found: the method's own, else those of a mixture of as many Gaussians in its columns",
+    "adjusted Rand index with the truth of the classes found: the method's own if it looks for kinds of samples, else those of a mixture of as many Gaussians in its columns",
     "mean angle between the patterns, none of which is negative, and the known endmembers, matched one to one, in mrad",
     "root of the mean square by which shares, columns that are 1 in sum, are off the known ones",
     "known shares that are within two standard deviations of those found, of methods that tell deviations",
@@ -62,7 +64,7 @@ pub const MEANINGS: [&str; 12] = [
 ];
 
 /// Fits a method to the rows that are not held out, embeds all, and scores.
-pub fn fitted(method: &dyn Represent, samples: &Samples) -> Result<Fitted> {
+pub fn fitted(method: &dyn Represent, partition: bool, samples: &Samples) -> Result<Fitted> {
     let train: Vec<usize> = samples.train.clone().collect();
     let data = samples.patches.select(&train)?;
     let memory = Memory::start();
@@ -74,11 +76,11 @@ pub fn fitted(method: &dyn Represent, samples: &Samples) -> Result<Fitted> {
     let embedding = model.embed(&samples.patches).map_err(|e| anyhow!(e))?;
     let embed_seconds = start.elapsed().as_secs_f64();
     let columns = columns(&embedding);
-    let (accuracy, ari) = against_truth(&embedding, columns.as_ref(), samples)?;
+    let (accuracy, ari) = against_truth(&embedding, partition, columns.as_ref(), samples)?;
     let unmixed = Unmixed::of(model.as_ref(), &embedding, samples)?;
     let scores = vec![
         explained(model.as_ref(), &embedding, samples)?,
-        columns.as_ref().and_then(|columns| trust(columns, samples)),
+        columns.as_ref().and_then(|columns| trust(columns, samples)).transpose()?,
         accuracy,
         ari,
         unmixed.angle,
@@ -115,19 +117,28 @@ fn explained(model: &dyn Embed, embedding: &Embedding, samples: &Samples) -> Res
     Ok(around.transpose()?.filter(|v| *v > 0.0).map(|v| 1.0 - off / v))
 }
 
-fn trust(columns: &Array2<f32>, samples: &Samples) -> Option<f64> {
-    let all: Vec<usize> = samples.scored().collect();
-    let every = all.len().div_ceil(TRUST.1).max(1);
-    let rows: Vec<usize> = all.into_iter().step_by(every).collect();
+/// Of all rows scored, or of some drawn; none if they are too few to have neighbours.
+fn trust(columns: &Array2<f32>, samples: &Samples) -> Option<Result<f64>> {
+    let all = samples.scored();
+    let n = all.len().min(TRUST.1);
+    if n <= 2 * TRUST.0 {
+        return None;
+    }
+    let mut rows = rand::seq::index::sample(&mut ChaCha8Rng::seed_from_u64(0), all.len(), n).into_vec();
+    rows.sort_unstable();
+    let rows: Vec<usize> = rows.into_iter().map(|row| all.start + row).collect();
     let images = samples.patches.images().select(Axis(0), &rows);
-    let n = rows.len();
-    let data = images.to_shape((n, images.len() / n)).ok()?.to_owned();
-    trustworthiness(data.view(), columns.select(Axis(0), &rows).view(), TRUST.0).ok()
+    let score = || {
+        let data = images.to_shape((n, images.len() / n))?;
+        Ok(trustworthiness(data.view(), columns.select(Axis(0), &rows).view(), TRUST.0)?)
+    };
+    Some(score())
 }
 
 /// Accuracy by neighbours in the columns, and the Rand index of the classes found.
 fn against_truth(
     embedding: &Embedding,
+    partition: bool,
     columns: Option<&Array2<f32>>,
     samples: &Samples,
 ) -> Result<(Option<f64>, Option<f64>)> {
@@ -142,7 +153,7 @@ fn against_truth(
         let (a, b) = (columns.select(Axis(0), &train), columns.select(Axis(0), &test));
         held_out_accuracy((a.view(), of_train.view()), (b.view(), of_test.view()), NEIGHBOURS).ok()
     });
-    let found = match (embedding.class(), columns) {
+    let found = match (embedding.class().filter(|_| partition), columns) {
         (Some(class), _) => Some(pick(class, &test)),
         (None, Some(columns)) if columns.ncols() <= COLUMNS => {
             let of = |rows: &[usize]| columns.select(Axis(0), rows).mapv(f64::from);
@@ -220,20 +231,20 @@ mod tests {
     #[test]
     fn a_method_that_finds_the_kinds_scores_well_and_shuffled_labels_do_not() {
         let mut samples = samples(50);
-        let pca = fitted(&Pca::params(2), &samples).unwrap();
+        let pca = fitted(&Pca::params(2), true, &samples).unwrap();
         assert!(score(&pca, "explained").unwrap() > 0.9 && score(&pca, "accuracy") == Some(1.0));
         assert!(score(&pca, "ari").unwrap() > 0.95 && score(&pca, "columns") == Some(2.0));
         assert_eq!(score(&pca, "parameters"), Some(90.0));
-        let kmeans = fitted(&KMeans::params(2), &samples).unwrap();
+        let kmeans = fitted(&KMeans::params(2), true, &samples).unwrap();
         assert_eq!((score(&kmeans, "explained"), score(&kmeans, "ari")), (None, Some(1.0)));
         samples.truth = samples.truth.map(|t| t.iter().enumerate().map(|(i, _)| ((i / 3) % 2) as i64).collect());
-        let chance = fitted(&Pca::params(2), &samples).unwrap();
+        let chance = fitted(&Pca::params(2), true, &samples).unwrap();
         assert!(score(&chance, "accuracy").unwrap() < 0.75 && score(&chance, "ari").unwrap().abs() < 0.1);
     }
 
     #[test]
     fn without_held_out_rows_there_is_no_accuracy() {
-        let pca = fitted(&Pca::params(1), &samples(0)).unwrap();
+        let pca = fitted(&Pca::params(1), true, &samples(0)).unwrap();
         assert_eq!(score(&pca, "accuracy"), None);
         assert!(score(&pca, "ari").unwrap() > 0.9);
     }

@@ -1,8 +1,7 @@
 //! How well spectra were unmixed whose endmembers and shares are known.
 
 use anyhow::Result;
-use ndarray::Array2;
-use parsimon_core::{Embed, Embedding, Range};
+use parsimon_core::{Embed, Embedding, Range, Spectra};
 use parsimon_metrics::match_spectra;
 
 use super::data::Samples;
@@ -24,14 +23,17 @@ pub struct Unmixed {
 impl Unmixed {
     pub fn of(model: &dyn Embed, embedding: &Embedding, samples: &Samples) -> Result<Self> {
         let none = Self::default();
-        let (Some(truth), Some(patterns)) = (endmembers(samples), model.patterns()) else { return Ok(none) };
+        let known = samples.known.endmembers.as_ref().filter(|_| samples.energy.is_some());
+        let (Some(truth), Some(patterns)) = (known.map(Spectra::values), model.patterns()) else { return Ok(none) };
         let (k, length) = (patterns.dim().0, truth.ncols());
-        let patterns = patterns.mapv(f64::from).into_shape_with_order((k, length))?;
+        // As stored: where 0 is decides about angles.
+        let Range { low, high } = samples.patches.scaling().range(0, 0);
+        let patterns = patterns.mapv(|v| low + f64::from(v) * (high - low)).into_shape_with_order((k, length))?;
         if k != truth.nrows() || patterns.iter().any(|v| *v < 0.0) {
             return Ok(none);
         }
         // A pattern of zeros is like nothing.
-        let Ok(matched) = match_spectra(patterns.view(), truth.view()) else { return Ok(none) };
+        let Ok(matched) = match_spectra(patterns.view(), truth) else { return Ok(none) };
         let angle = Some(1e3 * matched.iter().map(|(_, angle)| angle).sum::<f64>() / k as f64);
         let names: Vec<&str> = embedding.columns().iter().map(|c| c.name.as_str()).collect();
         if names.len() != k {
@@ -58,13 +60,6 @@ impl Unmixed {
         let within = told.then_some(inside as f64 / count as f64);
         Ok(Self { angle, error: Some((squares / count as f64).sqrt()), within })
     }
-}
-
-/// Known endmembers in the range of the samples, (R, L).
-fn endmembers(samples: &Samples) -> Option<Array2<f64>> {
-    let endmembers = samples.known.endmembers.as_ref().filter(|_| samples.energy.is_some())?.values();
-    let Range { low, high } = samples.patches.scaling().range(0, 0);
-    (high > low).then(|| endmembers.mapv(|v| (v - low) / (high - low)))
 }
 
 #[cfg(test)]

@@ -163,8 +163,8 @@ fn prepare(data: &Data, given: Option<&Path>, path: &Path) -> Result<Dataset> {
     Ok(parsimon_io::read_dataset(path)?)
 }
 
-/// Where a file is.
-fn found(file: &Path, given: Option<&Path>) -> Result<PathBuf> {
+/// Where a file of real data is.
+pub fn found(file: &Path, given: Option<&Path>) -> Result<PathBuf> {
     if let Some(given) = given {
         return Ok(given.to_owned());
     }

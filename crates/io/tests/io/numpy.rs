@@ -85,7 +85,10 @@ fn headers_that_lie_or_nest_are_refused_before_memory_is_asked_for() {
     let deep = format!("{}{}", "(".repeat(4000), ")".repeat(4000));
     let cases = [
         (plain("<f8", "(1000000, 1000000)", &[0; 64]), "needs 8000000000000 bytes"),
-        (plain("<f8", "(18446744073709551615, 3)", &[0; 64]), ""),
+        (plain("<f8", "(18446744073709551615, 3)", &[0; 64]), "larger than any memory"),
+        (plain("<f8", "(0xFFFFFFFFFFFFFFFF, 2)", &[0; 64]), "plain digits"),
+        (plain("<f8", "(18446744073709551614+1, 2)", &[0; 64]), "plain digits"),
+        (plain("<f8", "(1_8446744073709551615, 2)", &[0; 64]), "plain digits"),
         (plain("<f8", "(2, 2)", &[0; 31]), "needs 32 bytes after the header, there are 31"),
         (plain("<f8", "(2, 2)", &[0; 33]), "there are 33"),
         (plain("<c16", "(1, 1)", &[0; 16]), "expected integers or floats"),
@@ -204,6 +207,7 @@ fn datasets_come_back_with_their_scaling() {
             images: Some(patches(-500.0, 70_000.0, channels, how)),
             goals: Some(patches(2.0, 9.0, 4 - channels, Normalise::Global)),
             spectra: Some(spectra.clone()),
+            endmembers: None,
             labels: Some(array![0, 1, -1, 1, i64::MAX]),
             targets: Some(Array2::from_shape_fn((5, 2), |(n, k)| n as f32 - 0.1 * k as f32)),
             truth: BTreeMap::from([("angle".into(), Array1::linspace(-0.3, 0.3, 5))]),
