@@ -5,6 +5,7 @@ mod conformance;
 mod denoising;
 mod gradients;
 mod invariance;
+mod mixtures;
 mod objects;
 mod physics;
 mod pipeline;

@@ -19,7 +19,7 @@ pub use graphene::{GrapheneParams, graphene};
 pub use lattice::{LatticeImages, LatticeParams, lattice};
 pub use peaks::{PeaksParams, peaks};
 pub use perovskite::{PerovskiteParams, perovskite};
-pub use recipes::{REAL, Recipe};
+pub use recipes::{REAL, Recipe, real};
 pub use spectrum_image::{Mixture, SpectrumImageParams, spectrum_image};
 pub use suits::Suit;
 pub use turned::{TurnedParams, turned};

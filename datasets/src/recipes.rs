@@ -1,3 +1,5 @@
+use std::path::{Path, PathBuf};
+
 /// Where a real file comes from. None is part of the project: most are GPL-3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recipe {
@@ -15,6 +17,18 @@ pub struct Recipe {
     pub member: &'static str,
     /// SHA-256 of the file; `None` if it is made from the member rather than being it.
     pub sha256: Option<&'static str>,
+}
+
+/// Path of a real file for a test: in the folder that `PARSIMON_DATA` names, else in `shared/data` beside the repository. If it is
+/// not there, says that what needs it is skipped.
+pub fn real(file: &str) -> Option<PathBuf> {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
+    let path = std::env::var_os("PARSIMON_DATA").map_or_else(beside, PathBuf::from).join(file);
+    let there = path.is_file();
+    if !there {
+        eprintln!("skipped: there is no {file}; set PARSIMON_DATA to the folder of the real data");
+    }
+    there.then_some(path)
 }
 
 /// How to obtain the real data of the tests and examples.

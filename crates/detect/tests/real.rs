@@ -1,20 +1,9 @@
 //! Micrographs with default parameters; skipped where the files are absent.
 
-use std::path::PathBuf;
-
 use parsimon_core::Image;
+use parsimon_datasets::real;
 use parsimon_detect::{Detection, Params, Polarity, detect, nearest_neighbour_distances};
 use parsimon_io::{read_image, read_raw};
-
-fn file(name: &str) -> Option<PathBuf> {
-    let beside = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data"));
-    let path = std::env::var_os("PARSIMON_DATA").map_or_else(beside, PathBuf::from).join(name);
-    if !path.is_file() {
-        eprintln!("skipped: there is no {name}; set PARSIMON_DATA to the folder of the real data");
-        return None;
-    }
-    Some(path)
-}
 
 fn default_detection(image: &Image) -> Detection {
     detect(image, &Params::default()).unwrap()
@@ -22,7 +11,7 @@ fn default_detection(image: &Image) -> Detection {
 
 #[test]
 fn molybdenum_disulfide_with_a_hole_and_dirt() {
-    let Some(path) = file("mos2_se_adf.dm3") else { return };
+    let Some(path) = real("mos2_se_adf.dm3") else { return };
     let found = default_detection(&read_image(&path).unwrap());
     let lattice = found.used.lattice.unwrap();
     assert!((22.0..25.0).contains(&lattice.spacing), "{lattice:?}");
@@ -36,7 +25,7 @@ fn molybdenum_disulfide_with_a_hole_and_dirt() {
 
 #[test]
 fn two_detectors_see_the_columns_of_one_perovskite() {
-    let (Some(adf), Some(abf)) = (file("sto_adf.hdf5"), file("sto_abf.hdf5")) else { return };
+    let (Some(adf), Some(abf)) = (real("sto_adf.hdf5"), real("sto_abf.hdf5")) else { return };
     let (adf, abf) = (read_image(&adf).unwrap(), read_image(&abf).unwrap());
     let (bright, dark) = (default_detection(&adf), default_detection(&abf));
     assert_eq!((bright.used.polarity, dark.used.polarity), (Polarity::Bright, Polarity::Dark));
@@ -60,7 +49,7 @@ fn two_detectors_see_the_columns_of_one_perovskite() {
 
 #[test]
 fn adatoms_on_silicon() {
-    let Some(path) = file("si111_stm.dat") else { return };
+    let Some(path) = real("si111_stm.dat") else { return };
     let layout = "f64le,256x256,skip=8".parse().unwrap();
     let found = default_detection(&read_raw(&path, &layout).unwrap());
     assert_eq!(found.used.polarity, Polarity::Bright);

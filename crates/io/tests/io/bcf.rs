@@ -4,8 +4,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::bcf_writer::{BcfWriter, Packing, header};
-use crate::real::real;
 use crate::{Folder, message};
+use parsimon_datasets::real;
 
 const PLAIN: BcfWriter = BcfWriter { chunk: 4096, compressed: false, packing: Packing::Runs };
 

@@ -1,18 +1,7 @@
-use std::path::{Path, PathBuf};
+//! Reference values are numpy's, of the arrays that RosettaSciIO and h5py read.
 
+use parsimon_datasets::real;
 use parsimon_io::{Content, read, read_dataset, read_image, read_raw};
-
-/// Real data beside the repository, or nothing if there are none; reference values are numpy's, of the arrays that
-/// RosettaSciIO and h5py read.
-pub fn real(name: &str) -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
-    let path = std::env::var_os("PARSIMON_DATA").map_or_else(beside, PathBuf::from).join(name);
-    let there = path.is_file();
-    if !there {
-        eprintln!("skipped: there is no {name}; set PARSIMON_DATA to the folder of the real data");
-    }
-    there.then_some(path)
-}
 
 fn assert_close(found: f64, wanted: f64) {
     assert!((found / wanted - 1.0).abs() < 1e-12, "{found} instead of {wanted}");
