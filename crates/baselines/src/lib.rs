@@ -13,6 +13,7 @@ mod grid;
 mod incremental;
 mod isomap;
 mod kernels;
+mod keys;
 mod kmeans;
 mod krylov;
 mod minibatch;

@@ -1,4 +1,4 @@
-use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, CowArray};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -7,7 +7,7 @@ use crate::divergence;
 use crate::kernels::{add_products, dots};
 use crate::params::{Check, Method, Params, speaks_linfa};
 use crate::products::product;
-use crate::rows::{RowEmbedding, RowModel, fitting, not_negative};
+use crate::rows::{RowEmbedding, RowModel, fitting, not_negative, squarable};
 use crate::svd::leading;
 use crate::{Error, Result};
 
@@ -84,7 +84,11 @@ impl Params<Nmf> {
         self
     }
 
-    /// Change of a round, as a part of that of the first, below which it ends; 0 to 1, default 1e−4.
+    /// When it ends; 0 to 1, default 1e−4.
+    ///
+    /// [`Loss::Frobenius`]: with the first round that lowers the loss by no more than this part of what round 1 did.
+    /// [`Loss::KullbackLeibler`]: with the first ten rounds that together lower it by no more than this part of what it
+    /// was at the start.
     pub fn tolerance(mut self, tolerance: f64) -> Self {
         self.0.tolerance = tolerance;
         self
@@ -142,6 +146,7 @@ impl Method for Nmf {
     type Model = NmfModel;
 
     fn fit_rows(&self, rows: ArrayView2<'_, f64>) -> Result<NmfModel> {
+        squarable(rows)?;
         not_negative(rows)?;
         let ((n, d), k) = (rows.dim(), self.components);
         if k > n.min(d) {
@@ -152,14 +157,20 @@ impl Method for Nmf {
         if largest == 0.0 {
             return Err(Error::Rank { components: k, rank: 0 });
         }
+        // Squares and products of numbers beyond these may be none.
+        let unit = if (1e-100..=1e100).contains(&largest) { 1.0 } else { largest };
+        let scaled = if unit == 1.0 { CowArray::from(rows) } else { CowArray::from(&rows / unit) };
+        let (rows, largest) = (scaled.view(), largest / unit);
         let (weights, components) = self.begun(rows)?;
         let (weights, components, rounds) = match self.loss {
             Loss::Frobenius => self.descended(rows, largest, weights, components),
             Loss::KullbackLeibler => divergence::descended(rows, weights, components, self.rounds, self.tolerance),
         };
         let residual = match self.loss {
-            Loss::Frobenius => distance(rows, weights.view(), components.view()),
-            Loss::KullbackLeibler => (2.0 * divergence::of(rows, weights.view(), components.view())).max(0.0).sqrt(),
+            Loss::Frobenius => unit * distance(rows, weights.view(), components.view()),
+            Loss::KullbackLeibler => {
+                unit.sqrt() * (2.0 * divergence::of(rows, weights.view(), components.view())).max(0.0).sqrt()
+            }
         };
         let sums = components.sum_axis(Axis(1));
         let amounts = weights.sum_axis(Axis(0)) * &sums;
@@ -241,11 +252,11 @@ impl Nmf {
             let sums: Vec<Sums> = parts.map(|(w, x)| Sums::of(x, w, &narrow, &gram, SWEEPS)).collect();
             let mut total = Sums::zero(k, d);
             sums.iter().for_each(|s| total.add(s));
-            let change = total.change + swept_columns(&mut components, &total.gram, &total.products);
+            let fall = total.fall + swept_columns(&mut components, &total.gram, &total.products);
             if rounds == 1 {
-                first = change;
+                first = fall;
             }
-            if change <= self.tolerance * first {
+            if fall <= self.tolerance * first {
                 break;
             }
         }
@@ -254,22 +265,22 @@ impl Nmf {
     }
 }
 
-/// What H follows from: WᵀW and WᵀX, and how much W has changed.
+/// What H follows from: WᵀW and WᵀX, and what the change of W has taken off the loss.
 struct Sums {
     gram: Array2<f64>,
     products: Array2<f64>,
-    change: f64,
+    fall: f64,
 }
 
 impl Sums {
     fn zero(k: usize, d: usize) -> Self {
-        Self { gram: Array2::zeros((k, k)), products: Array2::zeros((k, d)), change: 0.0 }
+        Self { gram: Array2::zeros((k, k)), products: Array2::zeros((k, d)), fall: 0.0 }
     }
 
     fn add(&mut self, other: &Self) {
         self.gram += &other.gram;
         self.products += &other.products;
-        self.change += other.change;
+        self.fall += other.fall;
     }
 
     /// Sweeps W of some rows, and sums over them.
@@ -284,12 +295,10 @@ impl Sums {
             let (along, narrow) = (&mut along[..w.len()], &mut narrow[..w.len()]);
             dots(x, d, components, along);
             for (w, along) in w.chunks_exact_mut(k).zip(along.chunks_exact(k)) {
-                for sweep in 0..sweeps {
-                    let change = swept(w, |c| f64::from(along[c]), gram);
-                    if sweep == 0 {
-                        sums.change += change;
-                    }
-                    if change == 0.0 {
+                for _ in 0..sweeps {
+                    let fall = swept(w, |c| f64::from(along[c]), gram).fall;
+                    sums.fall += fall;
+                    if fall == 0.0 {
                         break;
                     }
                 }
@@ -313,42 +322,49 @@ impl Sums {
     }
 }
 
-/// One sweep of ½ wᵀGw − wᵀb over w ≥ 0, a number at a time; the sum of the projected gradients.
-fn swept(w: &mut [f64], b: impl Fn(usize) -> f64, gram: &Array2<f64>) -> f64 {
-    let mut change = 0.0;
+/// What a sweep met and did: the sum of the projected gradients' magnitudes, and the fall of the loss.
+#[derive(Default)]
+struct Swept {
+    slope: f64,
+    fall: f64,
+}
+
+/// One sweep of ½ wᵀGw − wᵀb over w ≥ 0, a number at a time.
+fn swept(w: &mut [f64], b: impl Fn(usize) -> f64, gram: &Array2<f64>) -> Swept {
+    let mut sums = Swept::default();
     for c in 0..w.len() {
         let curvature = gram[(c, c)];
         let gradient = w.iter().zip(gram.row(c)).map(|(w, g)| w * g).sum::<f64>() - b(c);
         if curvature > 0.0 {
-            change += if w[c] == 0.0 { gradient.min(0.0).abs() } else { gradient.abs() };
-            w[c] = (w[c] - gradient / curvature).max(0.0);
+            sums.slope += if w[c] == 0.0 { gradient.min(0.0).abs() } else { gradient.abs() };
+            let now = (w[c] - gradient / curvature).max(0.0);
+            let step = now - w[c];
+            sums.fall -= step * (gradient + 0.5 * curvature * step);
+            w[c] = now;
         }
     }
-    change
+    sums
 }
 
-/// Sweeps of H, whose columns are problems of their own.
+/// Sweeps of H, whose columns are problems of their own; the fall of the loss.
 fn swept_columns(components: &mut Array2<f64>, gram: &Array2<f64>, products: &Array2<f64>) -> f64 {
     let (k, d) = components.dim();
     let mut columns: Vec<f64> = components.t().iter().copied().collect();
-    let changes: Vec<f64> = columns
+    let falls: Vec<f64> = columns
         .par_chunks_mut(BLOCK * k)
         .enumerate()
         .map(|(block, columns)| {
             let mut sum = 0.0;
             for (j, column) in columns.chunks_exact_mut(k).enumerate() {
-                for sweep in 0..SWEEPS {
-                    let change = swept(column, |c| products[(c, block * BLOCK + j)], gram);
-                    if sweep == 0 {
-                        sum += change;
-                    }
+                for _ in 0..SWEEPS {
+                    sum += swept(column, |c| products[(c, block * BLOCK + j)], gram).fall;
                 }
             }
             sum
         })
         .collect();
     *components = Array2::from_shape_fn((k, d), |(c, j)| columns[j * k + c]);
-    changes.iter().sum()
+    falls.iter().sum()
 }
 
 impl RowModel for NmfModel {
@@ -362,6 +378,7 @@ impl RowModel for NmfModel {
 
     fn embed_rows(&self, rows: ArrayView2<'_, f64>) -> Result<RowEmbedding> {
         fitting(rows, self.width())?;
+        squarable(rows)?;
         not_negative(rows)?;
         if self.loss == Loss::KullbackLeibler {
             return Ok(RowEmbedding::of(divergence::weights(rows, self.components.view())));
@@ -374,11 +391,11 @@ impl RowModel for NmfModel {
             let mut values = vec![0.0; k];
             let mut first = 0.0;
             for sweep in 0..KNOWN {
-                let change = swept(&mut values, |c| along[c], &gram);
+                let slope = swept(&mut values, |c| along[c], &gram).slope;
                 if sweep == 0 {
-                    first = change;
+                    first = slope;
                 }
-                if change <= 1e-9 * first {
+                if slope <= 1e-9 * first {
                     break;
                 }
             }

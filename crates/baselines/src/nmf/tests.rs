@@ -52,6 +52,44 @@ fn every_round_lowers_the_residual_whatever_the_scale() {
 }
 
 #[test]
+fn numbers_of_any_size_have_the_same_components() {
+    let (rows, _) = parts(100, 20);
+    for loss in [Loss::Frobenius, Loss::KullbackLeibler] {
+        let fit = |scale: f64| Nmf::params(3).loss(loss).fit_matrix((&rows * scale).view()).unwrap();
+        let one = fit(1.0);
+        for scale in [1e-300, 1e-170, 1e-90, 1e90, 1e135] {
+            let found = fit(scale);
+            let off = (&found.components() - &one.components()).mapv(f64::abs).sum();
+            assert!(off < 1e-4, "{loss:?} {scale:e}: {off}");
+            let unit = if loss == Loss::Frobenius { scale } else { scale.sqrt() };
+            assert!((found.residual() / unit / one.residual() - 1.0).abs() < 1e-4, "{loss:?} {scale:e}");
+            let weights = found.embed_rows((&rows * scale).view()).unwrap().columns / scale;
+            let expected = one.embed_rows(rows.view()).unwrap().columns;
+            assert!((weights - expected).iter().all(|d| d.abs() < 0.01), "{loss:?} {scale:e}");
+        }
+    }
+}
+
+#[test]
+fn it_ends_where_a_round_lowers_the_loss_by_little() {
+    let (rows, _) = parts(300, 40);
+    let largest = rows.iter().copied().fold(0.0, f64::max);
+    for tolerance in [0.1, 1e-2, 1e-3] {
+        let Params(method) = Nmf::params(3).start(NmfStart::Random).rounds(1000).tolerance(tolerance);
+        let (weights, components) = method.begun(rows.view()).unwrap();
+        let loss = |rounds: usize| {
+            let (w, h) = (weights.clone(), components.clone());
+            let (w, h, _) = Nmf { rounds, tolerance: 0.0, ..method }.descended(rows.view(), largest, w, h);
+            0.5 * distance(rows.view(), w.view(), h.view()).powi(2)
+        };
+        let first = loss(0) - loss(1);
+        let end = (2..1000).find(|r| loss(r - 1) - loss(*r) <= tolerance * first).unwrap();
+        let (_, _, rounds) = method.descended(rows.view(), largest, weights.clone(), components.clone());
+        assert_eq!(rounds, end, "{tolerance}");
+    }
+}
+
+#[test]
 fn zeros_constant_columns_and_equal_rows_are_no_error() {
     let mut rows = Array2::from_elem((20, 6), 2.0);
     rows.column_mut(3).fill(0.0);
@@ -91,7 +129,9 @@ fn every_rejection() {
         refused(one, &array![[1.0, f64::NAN]]).contains("row 0")
             && refused(one, &Array2::zeros((3, 2))).contains("0 directions")
     );
+    assert!(refused(one, &array![[1.0, 1e141]]).contains("-1e140 to 1e140"));
     let model = one.fit_matrix(rows.view()).unwrap();
+    assert!(model.embed_rows(array![[1.0, 1e141]].view()).unwrap_err().to_string().contains("-1e140 to 1e140"));
     assert!(model.embed_rows(array![[-1.0, 0.0]].view()).is_err() && model.embed_rows(array![[1.0]].view()).is_err());
     assert!(one.fit_matrix(rows.slice(ndarray::s![..1, ..])).is_ok(), "a single row is its own component");
 }

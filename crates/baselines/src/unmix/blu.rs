@@ -2,6 +2,7 @@ use ndarray::{Array2, ArrayView2, Axis};
 use rayon::prelude::*;
 
 use crate::params::{Check, Method, Params, speaks_linfa};
+use crate::rows::squarable;
 use crate::unmix::blu_model::{BluModel, Trace};
 use crate::unmix::chain::Chain;
 use crate::unmix::fcls::{Fcls, enough};
@@ -34,8 +35,8 @@ use crate::{Error, Result};
 /// every dark channel too bright. The mean spectrum must not be negative, but for 5 % of it.
 ///
 /// Memory: three copies of the data to find the plane (twice if the noise is not told), then N·R·160 bytes whatever the
-/// number of samples: intervals come from histograms of 64 bins, good to a sixth of a standard deviation or better and
-/// to 10⁻⁶.
+/// number of samples: intervals come from histograms of 64 bins, whose width is 0.19 of the standard deviation during
+/// the burn-in or less, and doubles each time that a sample falls outside all of them; ends are good to a bin and 10⁻⁶.
 ///
 /// Reference: Dobigeon, Moussaoui, Coulon, Tourneret & Hero 2009, IEEE Trans. Signal Process. 57, 4355.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +86,7 @@ impl Params<Blu> {
         self
     }
 
-    /// Seed of the chain; default 0.
+    /// Seed of the chain, and of the draws of further rows; default 0.
     pub fn seed(mut self, seed: u64) -> Self {
         self.0.seed = seed;
         self
@@ -111,6 +112,7 @@ impl Method for Blu {
     type Model = BluModel;
 
     fn fit_rows(&self, rows: ArrayView2<'_, f64>) -> Result<BluModel> {
+        squarable(rows)?;
         enough(rows, self.endmembers)?;
         not_below_zero(rows)?;
         let (data, noise) = match self.noise {
@@ -122,7 +124,7 @@ impl Method for Blu {
         let (chain, trace, shares) =
             rayon::scope(|_| self.run(Chain::new(&data, start.view(), shares.view(), self.seed)));
         let blocks = chain.blocks;
-        Ok(BluModel::new(rows, data.space, noise, &blocks, &trace, shares))
+        Ok(BluModel::new(rows, self.seed, (data.space, noise), &blocks, &trace, shares))
     }
 }
 

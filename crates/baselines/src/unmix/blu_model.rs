@@ -1,5 +1,4 @@
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, Zip};
 use rand::SeedableRng;
@@ -7,6 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use crate::Result;
+use crate::keys::key;
 use crate::rows::{RowEmbedding, RowModel, fitting};
 use crate::unmix::chain::Chain;
 use crate::unmix::fcls::names;
@@ -67,15 +67,16 @@ pub struct BluModel {
     abundances: Array2<f64>,
     abundance_deviations: Array2<f64>,
     abundance_intervals: (Array2<f64>, Array2<f64>),
-    /// Rows of the fit by their bits.
-    known: HashMap<u64, usize>,
+    /// Rows of the fit by their keys.
+    known: HashMap<u128, usize>,
+    seed: u64,
 }
 
 impl BluModel {
     pub(crate) fn new(
         rows: ArrayView2<'_, f64>,
-        space: Space,
-        noise: Noise,
+        seed: u64,
+        (space, noise): (Space, Noise),
         blocks: &[Block],
         trace: &Trace,
         shares: Array2<f64>,
@@ -101,10 +102,11 @@ impl BluModel {
             crate::cholesky::solve_lower(factor.view(), inverse.view_mut());
             inverse.map_axis(Axis(0), |c: ArrayView1<'_, f64>| c.dot(&c))
         });
-        let scale = &space.outside() * &space.weights.channels.mapv(|s| s * s) * variance.0;
+        let unit = space.weights.unit;
+        let scale = &space.outside() * &space.weights.channels.mapv(|s| (s / unit).powi(2)) * variance.0;
         let outside = regression.insert_axis(Axis(1)).dot(&scale.insert_axis(Axis(0)));
         let spectra: Vec<Array2<f64>> = draws.par_iter().map(|d| space.spectra(d.vertices.view())).collect();
-        let endmembers = space.spectra(vertices.view()).mapv(|m| m.max(0.0));
+        let endmembers = space.spectra(vertices.view()).mapv(not_below_zero);
         let mut endmember_deviations = Array2::zeros(endmembers.raw_dim());
         let mut endmember_intervals = (endmembers.clone(), endmembers.clone());
         Zip::indexed(&mut endmember_deviations)
@@ -112,13 +114,13 @@ impl BluModel {
             .and(&mut endmember_intervals.1)
             .and(&outside)
             .par_for_each(|(i, l), sd, low, high, outside| {
-                let mut values: Vec<f64> = spectra.iter().map(|m| m[(i, l)]).collect();
+                let mut values: Vec<f64> = spectra.iter().map(|m| m[(i, l)] / unit).collect();
                 let (mean, inside) = moments(&values);
-                *sd = (inside * inside + outside).sqrt();
+                *sd = unit * (inside * inside + outside).sqrt();
                 values.sort_by(f64::total_cmp);
                 let wide = |off: f64| (off * off + DEVIATIONS * DEVIATIONS * outside).sqrt();
-                *low = (mean - wide(mean - quantile(&values, 0.5 - 0.5 * INTERVAL))).max(0.0);
-                *high = (mean + wide(quantile(&values, 0.5 + 0.5 * INTERVAL) - mean)).max(0.0);
+                *low = unit * not_below_zero(mean - wide(mean - quantile(&values, 0.5 - 0.5 * INTERVAL)));
+                *high = unit * not_below_zero(mean + wide(quantile(&values, 0.5 + 0.5 * INTERVAL) - mean));
             });
 
         let table = |values: Vec<f64>| {
@@ -130,12 +132,12 @@ impl BluModel {
         let (low, high): (Vec<f64>, Vec<f64>) = of_blocks.into_iter().flatten().unzip();
         let mut known = HashMap::with_capacity(rows.nrows());
         for (n, row) in rows.rows().into_iter().enumerate() {
-            known.entry(bits(row)).or_insert(n);
+            known.entry(key(row)).or_insert(n);
         }
         Self {
             space,
             noise,
-            noise_variance: variance,
+            noise_variance: (unit * (unit * variance.0), unit * (unit * variance.1)),
             effective,
             vertices,
             draws,
@@ -146,6 +148,7 @@ impl BluModel {
             abundance_deviations: table(deviation),
             abundance_intervals: (table(low), table(high)),
             known,
+            seed,
         }
     }
 
@@ -200,6 +203,11 @@ impl BluModel {
     }
 }
 
+/// 0 instead of a negative number; NaN stays.
+fn not_below_zero(value: f64) -> f64 {
+    if value < 0.0 { 0.0 } else { value }
+}
+
 /// Mean and standard deviation.
 fn moments(values: &[f64]) -> (f64, f64) {
     let n = values.len() as f64;
@@ -215,7 +223,8 @@ fn quantile(values: &[f64], share: f64) -> f64 {
     values[below] + (place - place.floor()) * (values[above] - values[below])
 }
 
-/// Length of a series over its autocorrelation time, summed as long as pairs of correlations are positive.
+/// Length of a series over its autocorrelation time, summed as long as pairs of correlations are positive; 1 to the
+/// length, and 1 if it never moves.
 fn effective(values: &[f64]) -> f64 {
     let n = values.len();
     let (mean, _) = moments(values);
@@ -223,7 +232,7 @@ fn effective(values: &[f64]) -> f64 {
     let covariance = |lag: usize| off[lag..].iter().zip(&off).map(|(a, b)| a * b).sum::<f64>();
     let own = covariance(0);
     if own <= 0.0 {
-        return n as f64;
+        return 1.0;
     }
     let mut time = -1.0;
     for lag in (0..n - 1).step_by(2) {
@@ -233,15 +242,7 @@ fn effective(values: &[f64]) -> f64 {
         }
         time += 2.0 * pair;
     }
-    (n as f64 / time).min(n as f64)
-}
-
-/// A number for a row, the same for the same numbers.
-fn bits(row: ArrayView1<'_, f64>) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    // −0 and 0 are one number.
-    row.iter().for_each(|v| (v + 0.0).to_bits().hash(&mut hasher));
-    hasher.finish()
+    n as f64 / time.clamp(1.0, n as f64)
 }
 
 impl RowModel for BluModel {
@@ -255,22 +256,22 @@ impl RowModel for BluModel {
 
     fn embed_rows(&self, rows: ArrayView2<'_, f64>) -> Result<RowEmbedding> {
         fitting(rows, self.width())?;
-        let points = self.space.project(rows);
+        let points = self.space.project(rows)?;
         let mut columns = abundances(points.view(), self.vertices.view());
         let mut deviations = Array2::zeros(columns.raw_dim());
         let simplices: Vec<(Simplex, &Draw)> =
             self.draws.iter().map(|d| (Simplex::new(d.vertices.view()), d)).collect();
         Zip::from(columns.rows_mut()).and(deviations.rows_mut()).and(rows.rows()).and(points.rows()).par_for_each(
             |mut mean, mut deviation, row, point| {
-                let key = bits(row);
+                let key = key(row);
                 if let Some(&n) = self.known.get(&key) {
                     mean.assign(&self.abundances.row(n));
                     deviation.assign(&self.abundance_deviations.row(n));
                     return;
                 }
                 let noise = self.space.weights.variance(row).sqrt();
-                // By its bits: a row has the same draws wherever it stands.
-                let mut rng = ChaCha8Rng::seed_from_u64(key);
+                // By its key: a row has the same draws wherever it stands.
+                let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ key as u64);
                 let (mut a, z) = (mean.to_vec(), point.to_vec());
                 let mut residual = vec![0.0; z.len()];
                 let mut squares = vec![0.0; a.len()];
@@ -307,5 +308,62 @@ impl RowModel for BluModel {
 
     fn goes_back(&self) -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::Rng;
+    use rand_distr::StandardNormal;
+
+    use super::*;
+    use crate::unmix::Blu;
+    use crate::unmix::scene::Scene;
+
+    #[test]
+    fn further_rows_are_drawn_by_the_seed_and_rows_of_the_fit_are_not() {
+        let scene = Scene::new(12, 3, 20, 1.0, 9);
+        let (rows, further) = (scene.with_noise(0.05, 1), scene.with_noise(0.05, 2));
+        let model = Blu::params(3).burn_in(20).samples(20).seed(4).fit_matrix(rows.view()).unwrap();
+        let other = BluModel { seed: 5, ..model.clone() };
+        assert_ne!(model.embed_rows(further.view()), other.embed_rows(further.view()));
+        assert_eq!(model.embed_rows(rows.view()), other.embed_rows(rows.view()));
+    }
+
+    #[test]
+    fn quantiles_lie_between_neighbours() {
+        let values = [1.0, 2.0, 4.0, 8.0, 16.0];
+        let cases = [(0.0, 1.0), (0.25, 2.0), (0.3, 2.4), (0.5, 4.0), (0.975, 15.2), (1.0, 16.0)];
+        // As numpy.quantile.
+        cases.into_iter().for_each(|(share, v)| assert!((quantile(&values, share) - v).abs() < 1e-12, "{share}"));
+        assert_eq!(quantile(&[3.0], 0.4), 3.0);
+    }
+
+    #[test]
+    fn samples_count_by_their_correlation() {
+        let mut rng = ChaCha8Rng::seed_from_u64(6);
+        let n = 40_000;
+        for correlation in [0.0, 0.5, 0.9, 0.98] {
+            let mut at = 0.0;
+            let series: Vec<f64> = (0..n)
+                .map(|_| {
+                    at = correlation * at + rng.sample::<f64, _>(StandardNormal);
+                    at
+                })
+                .collect();
+            // The autocorrelation time of an autoregressive series.
+            let expected = f64::from(n) * (1.0 - correlation) / (1.0 + correlation);
+            let found = effective(&series);
+            assert!((found / expected - 1.0).abs() < 0.25, "{correlation}: {found}, not {expected}");
+        }
+    }
+
+    #[test]
+    fn series_that_hardly_move_count_once_and_swings_no_more_than_all() {
+        assert_eq!(effective(&[0.3; 50]), 1.0);
+        assert_eq!(effective(&[0.25; 50]), 1.0);
+        assert!(effective(&[[0.0; 25], [1.0; 25]].concat()) < 5.0);
+        let swings: Vec<f64> = (0..50).map(|i| f64::from(i % 2)).collect();
+        assert_eq!(effective(&swings), 50.0);
     }
 }

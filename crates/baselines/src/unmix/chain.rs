@@ -1,7 +1,7 @@
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use rand_distr::{Exp1, Gamma, StandardNormal};
+use rand_distr::{Exp1, Gamma, Poisson, StandardNormal};
 use rayon::prelude::*;
 
 use crate::cholesky::cholesky;
@@ -199,11 +199,20 @@ impl<'a> Chain<'a> {
         }
     }
 
-    /// Odds of absence, of a flat prior of the probability.
+    /// Odds π/(1 − π) of absence, of a flat prior of each probability π.
+    ///
+    /// No row lacks all endmembers, so that a row's set has the probability ∏π ∏(1 − π) / (1 − p), with p = ∏π over all
+    /// endmembers. Of N rows the factor (1 − p)⁻ᴺ is Σ C(N + M − 1, M) pᴹ: of M more rows that did lack all. These are
+    /// drawn first, from a negative binomial distribution; given them, each π has a beta distribution.
     fn draw_odds(&mut self, sums: &Sums) {
         let rows = self.data.points.nrows() as f64;
+        // −ln p; the odds of a row that lacks all are p/(1 − p).
+        let log: f64 = self.odds.iter().map(|o| (1.0 / o).ln_1p()).sum();
+        let rate = Gamma::new(rows, 1.0 / log.exp_m1()).map_or(0.0, |gamma| self.rng.sample(gamma));
+        let empty: f64 = Poisson::new(rate).map_or(0.0, |poisson| self.rng.sample(poisson));
         for (odds, present) in self.odds.iter_mut().zip(&sums.present) {
-            if let (Ok(absent), Ok(present)) = (Gamma::new(1.0 + rows - present, 1.0), Gamma::new(1.0 + present, 1.0)) {
+            let absent = Gamma::new(1.0 + rows - present + empty, 1.0);
+            if let (Ok(absent), Ok(present)) = (absent, Gamma::new(1.0 + present, 1.0)) {
                 *odds = self.rng.sample::<f64, _>(absent) / self.rng.sample::<f64, _>(present);
             }
         }
@@ -219,9 +228,9 @@ impl<'a> Chain<'a> {
     ///
     /// References: Liu & Sabatti 2000, Biometrika 87, 353; Neal 2003, Annals of Statistics 31, 705.
     fn draw_along_edge(&mut self, i: usize, j: usize) {
-        let simplex = Simplex::new(self.vertices.view());
+        let vertices = self.vertices.view();
         let parts: Vec<AlongEdge> =
-            self.blocks.par_iter().with_min_len(SHARED).map(|b| b.along_edge(&simplex, i, j)).collect();
+            self.blocks.par_iter().with_min_len(SHARED).map(|b| b.along_edge(vertices, i, j)).collect();
         let rows = parts.into_iter().fold(AlongEdge::NONE, AlongEdge::and);
         let edge = &self.spectra.row(i) - &self.spectra.row(j);
         let (back, out) = room(self.spectra.row(i), edge.view(), &self.floor);
@@ -286,3 +295,6 @@ fn floor(data: &Projected, vertices: ArrayView2<'_, f64>, variance: f64) -> Arra
     let slack = (variance * largest * 2.0 * (2.0 * channels).ln()).sqrt();
     data.space.centre.mapv(|m| m.min(0.0) - slack)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 use ndarray::{Array2, ArrayView2, Axis};
 
 use crate::params::{Check, Method, Params, speaks_linfa};
-use crate::rows::{RowEmbedding, RowModel, fitting};
+use crate::rows::{RowEmbedding, RowModel, fitting, squarable};
 use crate::unmix::least_squares::abundances;
 use crate::unmix::noise::Noise;
 use crate::unmix::space::{Projected, Space};
@@ -53,9 +53,12 @@ impl Fcls {
     }
 }
 
-/// Fails unless there are at least as many rows as endmembers, and columns as directions.
+/// Fails unless there are two rows, at least as many as endmembers, and as many columns as directions.
 pub(crate) fn enough(rows: ArrayView2<'_, f64>, endmembers: usize) -> Result<()> {
     let (n, d) = rows.dim();
+    if n < 2 {
+        return Err(Error::parameter("number of rows", n, "2 and more"));
+    }
     let most = n.min(d.saturating_add(1));
     if endmembers > most {
         let accepted = format!("2 to {most} for {n} rows of {d} numbers");
@@ -116,6 +119,7 @@ impl Method for Fcls {
     type Model = FclsModel;
 
     fn fit_rows(&self, rows: ArrayView2<'_, f64>) -> Result<FclsModel> {
+        squarable(rows)?;
         enough(rows, self.endmembers)?;
         if let Some(average) = self.average.filter(|a| *a > rows.nrows()) {
             let accepted = format!("1 to {} rows", rows.nrows());
@@ -154,7 +158,7 @@ impl RowModel for FclsModel {
 
     fn embed_rows(&self, rows: ArrayView2<'_, f64>) -> Result<RowEmbedding> {
         fitting(rows, self.width())?;
-        Ok(RowEmbedding::of(abundances(self.space.project(rows).view(), self.vertices.view())))
+        Ok(RowEmbedding::of(abundances(self.space.project(rows)?.view(), self.vertices.view())))
     }
 
     fn patterns(&self) -> Option<Array2<f64>> {

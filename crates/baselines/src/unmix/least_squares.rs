@@ -3,7 +3,12 @@ use rayon::prelude::*;
 
 use crate::products::BLOCK;
 
+/// Beyond so many times its size, a point's place along the simplex is lost in its rounding.
+const FAR: f64 = 1e12;
+
 /// Abundances of points among R vertices: the a ≥ 0 with Σa = 1 that makes |z − Tᵀa|² least.
+///
+/// A point beyond 10¹² times the size of the simplex is brought there: its own rounding leaves no more of it.
 ///
 /// An active set of the R×R normal equations, which ends where the conditions of Karush, Kuhn and Tucker hold to
 /// rounding.
@@ -20,9 +25,12 @@ pub(crate) fn abundances(points: ArrayView2<'_, f64>, vertices: ArrayView2<'_, f
         let along = points.dot(&vertices.t());
         let mut work = Work::new(problem.r);
         for (mut a, c) in out.rows_mut().into_iter().zip(along.rows()) {
-            work.target.iter_mut().zip(c).for_each(|(t, c)| *t = *c);
+            let size = c.iter().fold(0.0, |size: f64, c| size.max(c.abs()));
+            let near = (FAR * problem.scale / size).min(1.0);
+            work.target.iter_mut().zip(c).for_each(|(t, c)| *t = near * c);
             problem.solve(&mut work);
-            a.iter_mut().zip(&work.a).for_each(|(a, w)| *a = *w);
+            let sum: f64 = work.a.iter().sum();
+            a.iter_mut().zip(&work.a).for_each(|(a, w)| *a = *w / sum);
         }
     });
     out
@@ -203,6 +211,18 @@ mod tests {
         ];
         let found = abundances(points.view(), vertices.view());
         assert!((&found - &expected).iter().all(|d| d.abs() < 1e-6), "{found}");
+    }
+
+    #[test]
+    fn points_far_away_still_share_one() {
+        let vertices = ndarray::array![[1.0, 0.2], [-0.5, 1.0], [-0.4, -0.9]];
+        for size in [1e6, 1e12, 1e100, 1e139] {
+            let points: Array2<f64> = size * ndarray::array![[1.0, 0.1], [-1.0, 1.0], [-1.0, 0.05], [0.3, -1.0]];
+            let found = abundances(points.view(), vertices.view());
+            assert!(found.iter().all(|a| (0.0..=1.0).contains(a)), "{found}");
+            assert!((found.sum_axis(Axis(1)) - 1.0).iter().all(|d| d.abs() < 1e-12), "{found}");
+            assert!((found[(0, 0)] - 1.0).abs() < 1e-3 && (found[(1, 1)] - 1.0).abs() < 1e-3, "{found}");
+        }
     }
 
     #[test]

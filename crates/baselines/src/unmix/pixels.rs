@@ -61,10 +61,9 @@ impl Simplex {
             let (mean, sd) = (a[i] + along / square, sd / square.sqrt());
             let others = a.iter().filter(|a| **a > 0.0).count() - usize::from(a[i] > 0.0) - usize::from(a[j] > 0.0);
             let volume = (others + 1) as f64;
-            let share = share(rng, mean, sd, both, odds[i] / volume, odds[j] / volume);
-            let step = share - a[i];
-            a[i] = share;
-            a[j] = both - share;
+            let (of_i, of_j) = shared(rng, mean, sd, both, odds[i] / volume, odds[j] / volume);
+            let step = of_i - a[i];
+            (a[i], a[j]) = (of_i, of_j);
             residual.iter_mut().zip(ends()).for_each(|(r, d)| *r -= step * d);
         }
     }
@@ -87,23 +86,25 @@ impl Simplex {
     }
 }
 
-/// A part of `all`: 0 or all of it with these weights, or between them with a normal density of weight 1.
-fn share(rng: &mut ChaCha8Rng, mean: f64, sd: f64, all: f64, none: f64, whole: f64) -> f64 {
+/// Two parts of `all`, the first of them 0 or all of it with these weights, or between them with a normal density of
+/// weight 1.
+fn shared(rng: &mut ChaCha8Rng, mean: f64, sd: f64, all: f64, none: f64, whole: f64) -> (f64, f64) {
     if none > 0.0 || whole > 0.0 {
         let peak = mean.clamp(0.0, all);
-        let density = |x: f64| (0.5 * ((peak - mean) * (peak - mean) - (x - mean) * (x - mean)) / (sd * sd)).exp();
+        let density = |x: f64| (0.5 * ((peak - x) / sd) * ((peak + x - 2.0 * mean) / sd)).exp();
         let (none, whole) = (none * density(0.0), whole * density(all));
         let between = sd * normal_integral(-mean / sd, (all - mean) / sd);
         let drawn = rng.r#gen::<f64>() * (none + whole + between);
         if drawn < none {
-            return 0.0;
+            return (0.0, all);
         }
         if drawn < none + whole {
-            return all;
+            return (all, 0.0);
         }
     }
-    // 0 is for absence alone.
-    truncated_normal(rng, mean, sd, 0.0, all).clamp(f64::MIN_POSITIVE, all)
+    // 0 is for absence alone, whatever is rounded.
+    let first = truncated_normal(rng, mean, sd, 0.0, all);
+    (first.max(f64::MIN_POSITIVE), (all - first).max(f64::MIN_POSITIVE))
 }
 
 /// What rows say of the endmembers, summed with the weights 1/g.
@@ -172,6 +173,12 @@ impl Block {
         Self { rng, r, a, z, noise, count: 0.0, mean, squares, histograms: None }
     }
 
+    /// Abundances, row by row.
+    #[cfg(test)]
+    pub fn now(&self) -> &[f64] {
+        &self.a
+    }
+
     /// A round of draws for each row, and what they sum to.
     pub fn draw(&mut self, simplex: &Simplex, sd: f64, odds: &[f64]) -> Sums {
         let (r, k) = (simplex.r, simplex.k);
@@ -192,12 +199,10 @@ impl Block {
     }
 
     /// What the rows let happen when vertex i moves along the edge from j.
-    pub fn along_edge(&self, simplex: &Simplex, i: usize, j: usize) -> AlongEdge {
-        let k = simplex.k;
-        let corner = |v: usize| &simplex.vertices[v * k..][..k];
-        let edge = || corner(i).iter().zip(corner(j)).map(|(a, b)| a - b);
-        let dot = |v: &[f64]| v.iter().zip(edge()).map(|(v, d)| v * d).sum::<f64>();
-        let along: Vec<f64> = (0..simplex.r).map(|v| dot(corner(v))).collect();
+    pub fn along_edge(&self, vertices: ArrayView2<'_, f64>, i: usize, j: usize) -> AlongEdge {
+        let k = vertices.ncols();
+        let edge = &vertices.row(i) - &vertices.row(j);
+        let along = vertices.dot(&edge);
         let mut out = AlongEdge::NONE;
         let rows = self.a.chunks_exact(self.r).zip(self.z.chunks_exact(k)).zip(&self.noise);
         for ((a, z), noise) in rows.filter(|((a, _), _)| a[i] > 0.0) {
@@ -205,7 +210,8 @@ impl Block {
                 out.both += 1.0;
                 out.least = out.least.min(a[j] / a[i]);
             } else {
-                let residual = dot(z) - a.iter().zip(&along).map(|(a, t)| a * t).sum::<f64>();
+                let residual = z.iter().zip(&edge).map(|(z, d)| z * d).sum::<f64>()
+                    - a.iter().zip(&along).map(|(a, t)| a * t).sum::<f64>();
                 let weight = 1.0 / (noise * noise);
                 out.squares += weight * a[i] * a[i];
                 out.pull += weight * a[i] * residual;
@@ -360,12 +366,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_present_stays_so_however_little_it_is() {
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        for (mean, all) in [(0.0, 1e-310), (5.0, 0.5), (-5.0, 0.5), (1e30, 1.0), (-1e30, 1.0), (1e140, 1.0)] {
+            for _ in 0..50 {
+                let (first, second) = shared(&mut rng, mean, 1e-3, all, 0.0, 0.0);
+                assert!(
+                    first > 0.0 && second > 0.0 && first + second <= all + 1e-300,
+                    "{mean} {all}: {first} {second}"
+                );
+            }
+            let (first, second) = shared(&mut rng, mean, 1e-3, all, 1.0, 1.0);
+            assert!(first >= 0.0 && second >= 0.0 && first + second > 0.0, "{mean} {all}: {first} {second}");
+        }
+    }
+
+    #[test]
     fn shifts_keep_the_fit() {
         let vertices = array![[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]];
-        let simplex = Simplex::new(vertices.view());
         let a = array![[0.2, 0.5, 0.3], [0.6, 0.1, 0.3]];
         let mut block = Block::new(0, 0, a.view(), Array2::zeros((2, 2)).view(), &[1.0; 2]);
-        let along = block.along_edge(&simplex, 0, 1);
+        let along = block.along_edge(vertices.view(), 0, 1);
         assert!(along.both == 2.0 && (along.least - 0.1 / 0.6).abs() < 1e-12 && along.squares == 0.0);
         let s = 0.1f64;
         block.shift(0, 1, 1.0 - (-s).exp());

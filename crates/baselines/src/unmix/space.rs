@@ -6,6 +6,9 @@ use crate::solve::directions;
 use crate::unmix::noise::{Noise, Weights};
 use crate::{Error, Result};
 
+/// Largest number of a row in the unit of the fit, whose squares and those of its point are numbers yet.
+const LARGEST: f64 = 1e140;
+
 /// The plane in which R spectra and their mixtures lie, found from data whose noise is brought to one level.
 ///
 /// A point z of it stands for the spectrum s·(centre + Aᵀz): A orthonormal axes, s the noise of channels.
@@ -66,6 +69,10 @@ impl Projected {
         let (uniform, counts) =
             (Self::of(rows, endmembers, Noise::Uniform)?, Self::of(rows, endmembers, Noise::Counts)?);
         let size = rows.len() as f64;
+        // Nothing lies outside a plane that holds all rows, but rounding.
+        if uniform.freedom <= 0.0 {
+            return Ok((uniform, Noise::Uniform));
+        }
         let likelihood = |p: &Self| -0.5 * size * (p.outside / size).ln() - p.space.weights.log_volume(&p.variances);
         let (of_uniform, of_counts) = (likelihood(&uniform), likelihood(&counts));
         // Without any noise both are infinite, and uniform it is.
@@ -86,8 +93,12 @@ impl Projected {
 
 impl Space {
     /// The points next to rows, (N, D) → (N, R − 1).
-    pub fn project(&self, rows: ArrayView2<'_, f64>) -> Array2<f64> {
-        product(rows, (&self.axes / &self.weights.channels).t()) - &self.axes.dot(&self.centre)
+    pub fn project(&self, rows: ArrayView2<'_, f64>) -> Result<Array2<f64>> {
+        let most = LARGEST * self.weights.unit.min(1.0);
+        if let Some(value) = rows.iter().find(|v| v.abs() > most) {
+            return Err(Error::parameter("a number of the rows", value, format!("-{most:e} to {most:e}")));
+        }
+        Ok(product(rows, (&self.axes / &self.weights.channels).t()) - &self.axes.dot(&self.centre))
     }
 
     /// Spectra of points, (N, R − 1) → (N, D).
@@ -123,7 +134,7 @@ mod tests {
         for noise in [Noise::Uniform, Noise::Counts] {
             let found = Projected::of(rows.view(), 3, noise).unwrap();
             assert!(found.noise_variance() < 1e-12);
-            assert!((&found.space.project(rows.view()) - &found.points).iter().all(|d| d.abs() < 1e-10));
+            assert!((&found.space.project(rows.view()).unwrap() - &found.points).iter().all(|d| d.abs() < 1e-10));
             assert!((found.space.spectra(found.points.view()) - &rows).iter().all(|d| d.abs() < 1e-10));
         }
     }
@@ -141,6 +152,37 @@ mod tests {
             let (found, kind) = Projected::of_likelier(rows.view(), 3).unwrap();
             assert_eq!(kind, noise);
             assert!((found.noise_variance() / expected - 1.0).abs() < 0.1, "{noise:?} {}", found.noise_variance());
+        }
+    }
+
+    #[test]
+    fn the_kind_of_noise_is_not_told_from_rounding() {
+        // As many rows as endmembers, and as many channels as directions: the plane holds all.
+        let rows = mixtures(50);
+        for rows in [rows.slice(ndarray::s![..3, ..]), rows.slice(ndarray::s![.., ..2])] {
+            for seed in 0..20 {
+                let scaled = &rows * (1.0 + f64::from(seed) / 7.0);
+                assert_eq!(Projected::of_likelier(scaled.view(), 3).unwrap().1, Noise::Uniform);
+            }
+        }
+    }
+
+    #[test]
+    fn data_of_any_size_have_the_same_plane() {
+        let rows = mixtures(50);
+        for noise in [Noise::Uniform, Noise::Counts] {
+            let one = Projected::of(rows.view(), 3, noise).unwrap();
+            // Powers of two, which round nothing.
+            for scale in [-600, -40, 450].map(|e| 2f64.powi(e)) {
+                let scaled = &rows * scale;
+                let found = Projected::of(scaled.view(), 3, noise).unwrap();
+                assert_eq!(found.points, one.points);
+                assert_eq!(found.space.spectra(found.points.view()) / scale, one.space.spectra(one.points.view()));
+                let most = if scale < 1.0 { 1e140 * found.space.weights.unit } else { 1e140 };
+                assert!(found.space.project(Array2::from_elem((1, 20), most).view()).is_ok());
+                let refused = found.space.project(Array2::from_elem((1, 20), -1.1 * most).view()).unwrap_err();
+                assert!(refused.to_string().contains(&format!("accepted are -{most:e} to {most:e}")), "{refused}");
+            }
         }
     }
 

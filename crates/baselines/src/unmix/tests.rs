@@ -72,7 +72,8 @@ fn without_absence_the_noise_is_the_same_and_all_are_present() {
     assert!((variance - 4e-4).abs() < 5.0 * deviation && deviation < 2e-5, "{variance} {deviation}");
     assert!(model.abundances().iter().all(|a| *a > 0.0));
     assert!((model.abundances().sum_axis(Axis(1)) - 1.0).iter().all(|d| d.abs() < 1e-9));
-    assert!(model.endmembers().iter().all(|m| *m >= 0.0));
+    let (angle, _) = scene.errors(model.endmembers(), model.abundances());
+    assert!(angle < 0.1, "{angle}");
 }
 
 #[test]
@@ -181,7 +182,9 @@ fn noise_below_zero_is_taken_and_a_negative_mean_is_not() {
     assert!(rows.slice(s![.., 40..]).iter().any(|v| *v < -0.1));
     let model = short(3).fit_matrix(rows.view()).unwrap();
     let found = model.endmembers();
-    assert!(found.iter().all(|m| *m >= 0.0));
+    assert!(found.sum_axis(Axis(1)).iter().all(|sum| *sum > 1.0), "{found}");
+    let (low, high) = model.endmember_intervals();
+    assert!(low.iter().zip(high).all(|(l, h)| *l >= 0.0 && l <= h));
     // Cut at zero, noise of 0.05 would be 0.02 in the mean.
     assert!(found.slice(s![.., 40..]).mean().unwrap() < 0.01);
     let about_mean = &rows - &rows.mean_axis(Axis(0)).unwrap();
@@ -199,12 +202,50 @@ fn rows_that_support_it_barely_still_do() {
     let few = array![[1.0, 0.0, 0.2, 0.0], [0.0, 1.0, 0.2, 0.0], [0.4, 0.4, 0.2, 0.0]];
     let model = Blu::params(3).burn_in(20).samples(20).fit_matrix(few.view()).unwrap();
     assert!(model.abundances().iter().chain(model.endmembers()).all(|v| v.is_finite()));
+    assert!((model.abundances().dot(&model.endmembers()) - &few).iter().all(|d| d.abs() < 0.1));
+    assert_eq!(model.noise(), Noise::Uniform);
     let copies = Array2::from_shape_fn((12, 4), |(n, l)| few[(n / 4, l)]);
     let fitted = Fcls::params(3).fit_matrix(copies.view()).unwrap();
     let shares = fitted.embed_rows(copies.view()).unwrap().columns;
     assert!(shares.rows().into_iter().all(|a| a.iter().any(|v| (v - 1.0).abs() < 1e-9)), "{shares}");
     let model = Blu::params(2).burn_in(20).samples(20).fit_matrix(copies.view()).unwrap();
     assert!(model.abundance_deviations().iter().all(|v| v.is_finite()));
+}
+
+#[test]
+fn rows_of_any_size_are_unmixed_alike() {
+    let scene = Scene::new(16, 3, 40, 1.0, 9);
+    let rows = scene.with_noise(0.02, 1);
+    let method = Blu::params(3).burn_in(30).samples(40);
+    let (fcls, blu) = (Fcls::params(3).fit_matrix(rows.view()).unwrap(), method.fit_matrix(rows.view()).unwrap());
+    // Powers of two, which round nothing; squares of either are no numbers, or 0.
+    for scale in [-600, 460].map(|e| 2f64.powi(e)) {
+        let scaled = &rows * scale;
+        let found = Fcls::params(3).fit_matrix(scaled.view()).unwrap();
+        assert_eq!(found.endmembers().mapv(|m| m / scale), fcls.endmembers());
+        assert_eq!(found.embed_rows(scaled.view()), fcls.embed_rows(rows.view()));
+        let found = method.fit_matrix(scaled.view()).unwrap();
+        assert_eq!(found.abundances(), blu.abundances());
+        assert_eq!(found.endmembers().mapv(|m| m / scale), blu.endmembers());
+        assert_eq!(found.endmember_deviations().mapv(|m| m / scale), blu.endmember_deviations());
+    }
+}
+
+#[test]
+fn rows_far_from_the_fit_have_abundances_that_share_one() {
+    let scene = Scene::new(12, 3, 20, 1.0, 9);
+    let rows = scene.with_noise(0.01, 1);
+    let far = Array2::from_shape_fn((4, 20), |(n, l)| [1e139, -1e139, 1e30, -1e12][n] * (1.0 + (l % 3) as f64) / 3.0);
+    let fcls = Fcls::params(3).fit_matrix(rows.view()).unwrap();
+    let mut found = vec![fcls.embed_rows(far.view()).unwrap().columns];
+    for absence in [true, false] {
+        let blu = Blu::params(3).absence(absence).burn_in(20).samples(20).fit_matrix(rows.view()).unwrap();
+        found.push(blu.embed_rows(far.view()).unwrap().columns);
+    }
+    for shares in found {
+        assert!(shares.iter().all(|a| (0.0..=1.0 + 1e-12).contains(a)), "{shares}");
+        assert!((shares.sum_axis(Axis(1)) - 1.0).iter().all(|d| d.abs() < 1e-9), "{shares}");
+    }
 }
 
 #[test]
@@ -222,7 +263,7 @@ fn what_cannot_be_unmixed_is_rejected() {
     expect(both(65, rows.view()), "is 65, accepted are 2 to 21 for 64 rows of 20 numbers");
     expect(both(usize::MAX, rows.view()), "2 to 21");
     expect(both(3, rows.slice(s![..2, ..])), "2 to 2 for 2 rows");
-    expect(both(2, rows.slice(s![..1, ..])), "2 to 1 for 1 rows");
+    expect(both(2, rows.slice(s![..1, ..])), "number of rows is 1, accepted are 2 and more");
     expect(both(2, rows.slice(s![..0, ..])), "no data");
     expect(both(5, scene.clean.view()), "4 components asked for, but the data vary along 2");
     expect(both(2, Array2::from_elem((9, 4), 0.25).view()), "vary along 0");
@@ -232,6 +273,7 @@ fn what_cannot_be_unmixed_is_rejected() {
         rows[(7, 3)] = bad;
         expect(both(3, rows.view()), "row 7");
     }
+    expect(both(2, array![[1e160, -1e160], [-1e160, 1e160]].view()), "accepted are -1e140 to 1e140");
     let refused = |method: Params<Blu>| method.fit_matrix(rows.view()).unwrap_err().to_string();
     assert!(refused(Blu::params(3).samples(0)).contains("samples is 0, accepted are 10 to 65535"));
     assert!(refused(Blu::params(3).samples(65_536)).contains("is 65536"));
@@ -245,6 +287,9 @@ fn what_cannot_be_unmixed_is_rejected() {
     let fcls = Fcls::params(3).fit_matrix(rows.view()).unwrap();
     assert_eq!(blu.embed_rows(narrow.view()), Err(Error::Width { found: 7, expected: 20 }));
     assert_eq!(fcls.embed_rows(narrow.view()), Err(Error::Width { found: 7, expected: 20 }));
+    let large = Array2::from_elem((1, 20), f64::MAX);
+    assert!(blu.embed_rows(large.view()).unwrap_err().to_string().contains("accepted are -"));
+    assert!(fcls.embed_rows(large.view()).unwrap_err().to_string().contains("accepted are -"));
     let nan = Array2::from_elem((2, 20), f64::NAN);
     assert_eq!(blu.embed_rows(nan.view()), Err(Error::NotFinite { row: 0 }));
     assert_eq!(fcls.embed_rows(nan.view()), Err(Error::NotFinite { row: 0 }));

@@ -11,6 +11,9 @@ pub(crate) fn truncated_normal(rng: &mut impl Rng, mean: f64, sd: f64, low: f64,
         return 0.5 * (low + high);
     }
     let (a, b) = ((low - mean) / sd, (high - mean) / sd);
+    if a == f64::INFINITY || b == f64::NEG_INFINITY {
+        return if a > 0.0 { low } else { high };
+    }
     let drawn = if a > 0.0 {
         tail(rng, a, b)
     } else if b < 0.0 {
@@ -68,7 +71,7 @@ fn tail(rng: &mut impl Rng, a: f64, b: f64) -> f64 {
 fn flat(rng: &mut impl Rng, a: f64, b: f64, peak: f64) -> f64 {
     loop {
         let x = a + (b - a) * rng.r#gen::<f64>();
-        if rng.r#gen::<f64>() <= (0.5 * (peak * peak - x * x)).exp() {
+        if rng.r#gen::<f64>() <= (0.5 * (peak - x) * (peak + x)).exp() {
             return x;
         }
     }
@@ -80,7 +83,7 @@ pub(crate) fn normal_integral(a: f64, b: f64) -> f64 {
         return normal_integral(-b, -a);
     }
     let peak = a.max(0.0);
-    let at = |x: f64| (0.5 * (peak * peak - x * x)).exp();
+    let at = |x: f64| (0.5 * (peak - x) * (peak + x)).exp();
     // Nearly straight: the difference of two tails would lose its digits.
     if (b - a) * (1.0 + b.max(-a)) < 0.3 {
         return (b - a) * (at(a) + 4.0 * at(0.5 * (a + b)) + at(b)) / 6.0;
@@ -180,6 +183,8 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(9);
         for (mean, sd, low, high) in
             [(1e9, 1e-3, 0.0, 1.0), (-1e9, 1e-9, 0.0, 1.0), (0.5, 1e-300, 0.0, 1.0), (0.0, 1e9, 0.0, 1.0)]
+                .into_iter()
+                .chain([1e140, 1e300].into_iter().flat_map(|m| [(m, 1e-10, 0.0, 1.0), (-m, 1e-10, 0.0, 1.0)]))
         {
             let x = truncated_normal(&mut rng, mean, sd, low, high);
             assert!((low..=high).contains(&x), "{x}");
