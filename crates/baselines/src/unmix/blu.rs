@@ -23,9 +23,14 @@ use crate::{Error, Result};
 /// chain from N-FINDR and least squares draws all of them from the posterior: abundances along the axes of the plane
 /// and along the simplex's edges, endmembers axis by axis, σ², and then the simplex as a whole with its mixtures in
 /// place. The posterior of endmembers is the smallest simplex that holds the rows up to the noise, and needs no pure
-/// rows, but rows at each of its faces. The corners are taken to be as populated as the rest: where no row is purer
-/// than 85 %, the intervals of 95 % held 94 % of the true abundances at little noise, and 84 % at much
-/// ([`BluModel::effective_samples`] was 14 then).
+/// rows, but rows at each of its faces.
+///
+/// Rows are taken to be independent of each other and uniform on the simplex of what they hold, its corners as
+/// populated as the rest: by that, their number tells the size of the simplex. Where pixels resemble their neighbours,
+/// or no row is pure, intervals are too narrow, and more samples do not mend it. Of images of 32×32 smooth spectra with
+/// pure regions, those of 95 % held 94 to 95 % of the true abundances at any noise; with no row purer than 85 %, 79 to
+/// 86 %, and of one image in five a half or less at little noise, endmembers being far off. Of independent rows that
+/// were uniform on the whole simplex they held 95 %, and 87 % at the least noise.
 ///
 /// Columns are the means `a1`, `a2`, … of the abundances with their standard deviations, endmembers in the order of
 /// their mean abundance at the start. Rows of the fit have the posterior itself. Further rows are sampled for draws of
