@@ -57,6 +57,24 @@ impl Affinities {
         Self { starts, columns, values }
     }
 
+    /// Those of the rows `of`, numbered anew as they stand there; of the weights those not below `least`.
+    pub(crate) fn part(&self, of: &[usize], least: f32) -> Self {
+        let mut numbers: Vec<Option<u32>> = vec![None; self.starts.len() - 1];
+        of.iter().zip(0..).for_each(|(row, number)| numbers[*row] = Some(number));
+        let mut part = Self { starts: vec![0], columns: Vec::new(), values: Vec::new() };
+        for row in of {
+            let (columns, values) = self.row(*row);
+            for (column, value) in columns.iter().zip(values).filter(|(_, value)| **value >= least) {
+                if let Some(number) = numbers[*column as usize] {
+                    part.columns.push(number);
+                    part.values.push(*value);
+                }
+            }
+            part.starts.push(part.columns.len());
+        }
+        part
+    }
+
     /// Columns and weights of a row.
     pub(crate) fn row(&self, i: usize) -> (&[u32], &[f32]) {
         let range = self.starts[i]..self.starts[i + 1];
@@ -88,5 +106,18 @@ mod tests {
                 assert_eq!(f64::from(stored), expected);
             }
         }
+    }
+
+    #[test]
+    fn a_part_has_the_weights_between_its_rows() {
+        let near = Neighbours { rows: array![[1, 3], [0, 2], [1, 3], [2, 0]], distances: Array2::zeros((4, 2)) };
+        let weights = array![[0.5, 0.25], [0.5, 0.125], [0.75, 1.0], [1.0, 0.0625]];
+        let found = Affinities::symmetric(&near, &weights, f64::max).part(&[0, 2, 3], 0.2);
+        let expected = [(vec![2], vec![0.25]), (vec![2], vec![1.0]), (vec![0, 1], vec![0.25, 1.0])];
+        for (i, (columns, values)) in expected.iter().enumerate() {
+            assert_eq!(found.row(i), (&columns[..], &values[..]));
+        }
+        let light = Affinities::symmetric(&near, &weights, f64::max).part(&[0, 1, 2, 3], 0.5);
+        assert_eq!(light.row(3), (&[2][..], &[1.0][..]));
     }
 }

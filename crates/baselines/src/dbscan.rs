@@ -11,6 +11,8 @@ use crate::rows::{RowEmbedding, RowModel, finite, fitting, squarable};
 use crate::within::{BLOCK, Frame, Points};
 use crate::{Error, Result};
 
+mod radius;
+
 /// DBSCAN: clusters of any shape, where rows lie dense; what lies apart from them is noise.
 ///
 /// A row with at least so many rows within the radius, itself among them, is a core row. Core rows within the radius of
@@ -41,33 +43,40 @@ impl Dbscan {
         Params(Self { radius, min_rows: 5 })
     }
 
-    /// The knee of the distances to the k-th nearest other row, in ascending order: the point farthest below the line
-    /// from the first to the last.
+    /// A radius at which clusters, if there are any, are whole and apart.
     ///
-    /// Rows in clusters are at most about as far apart; noise is farther. k is one less than the number of rows that
-    /// makes a core row.
+    /// First the knee of the distances to the k-th nearest other row, in ascending order: the point farthest below the
+    /// line from the first to the last. Rows in clusters are at most about as far apart; noise is farther. k is one less
+    /// than the number of rows that makes a core row.
+    ///
+    /// At the knee near clusters may be one already. So the radius is followed from 0 upwards: where two and more clusters
+    /// that count, of 2(k + 1) rows and a twentieth of all, together hold half of all rows, and stay the same while the
+    /// radius grows by 15 % and a ball of it twofold, the knee is moved into that range. Of several ranges it is that of
+    /// the largest ln(to/from) times the part of the rows that its clusters gain. Where there is none, as in data that
+    /// are dense throughout, the knee stays, and DBSCAN may find one cluster.
+    ///
+    /// Time is N²·D, memory N·D.
     ///
     /// # Shapes
     /// (N, D).
     ///
     /// # Errors
-    /// If a number of the rows is not finite, k is not 1 to N − 1, or each row has k copies of itself.
+    /// If a number of the rows is not finite or beyond ±1e140, k is not 1 to N − 1, or each row has k copies of itself.
     ///
-    /// Reference: Ester et al. 1996, section 4.2.
+    /// References: Ester et al. 1996, section 4.2 (knee); Campello, Moulavi & Sander 2013, PAKDD, 160 (clusters that
+    /// last).
     pub fn suggested_radius(rows: ArrayView2<'_, f64>, k: usize) -> Result<f64> {
         finite(rows)?;
         squarable(rows)?;
         let n = rows.nrows();
+        if n < 2 {
+            return Err(Error::parameter("number of rows", n, "at least 2 rows"));
+        }
         if k == 0 || k >= n {
             return Err(Error::parameter("number of neighbours", k, format!("1 to {} for {n} rows", n - 1)));
         }
-        let near = nearest(rows, None, k);
-        let mut distances = near.distances.column(k - 1).to_vec();
-        distances.sort_by(f64::total_cmp);
-        let (first, last) = (distances[0], distances[n - 1]);
-        let below = |i: usize| first + (last - first) * i as f64 / (n - 1) as f64 - distances[i];
-        let knee = (0..n).max_by(|a, b| below(*a).total_cmp(&below(*b)).then(b.cmp(a))).unwrap_or(0);
-        let found = distances[knee..].iter().copied().find(|d| *d > 0.0);
+        let core = nearest(rows, None, k).distances.column(k - 1).to_vec();
+        let found = radius::suggested(rows, &core, 2 * (k + 1));
         found.ok_or_else(|| Error::parameter("distance to the neighbours", 0, "above 0 for some row"))
     }
 }

@@ -13,9 +13,14 @@ pub enum Grid {
     Hexagonal,
 }
 
-/// Places of units on the grid, (y, x).
+/// Places of units on the grid.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Places(pub(crate) Vec<[f64; 2]>);
+pub(crate) struct Places {
+    /// (y, x) of each unit.
+    pub(crate) of: Vec<[f64; 2]>,
+    sides: (usize, usize),
+    grid: Grid,
+}
 
 impl Places {
     pub(crate) fn new(rows: usize, columns: usize, grid: Grid) -> Self {
@@ -26,18 +31,31 @@ impl Places {
                 Grid::Hexagonal => [i as f64 * 0.75f64.sqrt(), j as f64 + 0.5 * (i % 2) as f64],
             }
         };
-        Self((0..rows * columns).map(place).collect())
+        Self { of: (0..rows * columns).map(place).collect(), sides: (rows, columns), grid }
     }
 
     /// Squared distance of two units on the grid.
     pub(crate) fn square(&self, u: usize, v: usize) -> f64 {
-        let (a, b) = (self.0[u], self.0[v]);
+        let (a, b) = (self.of[u], self.of[v]);
         (a[0] - b[0]).powi(2) + (a[1] - b[1]).powi(2)
     }
 
-    /// Units at one step from `u`: four, or six of a hexagonal grid.
+    /// Units at one step from `u`, ascending: four, or six of a hexagonal grid; fewer at the edges.
     pub(crate) fn neighbours(&self, u: usize) -> impl Iterator<Item = usize> {
-        (0..self.0.len()).filter(move |v| *v != u && self.square(u, *v) < 1.01)
+        let (rows, columns) = self.sides;
+        let (i, j) = (u / columns, u % columns);
+        // Columns of the neighbours in the next rows, less `j`; odd rows lie half a step further right.
+        let beside = match self.grid {
+            Grid::Rectangular => [Some(0), None],
+            Grid::Hexagonal if i % 2 == 0 => [Some(-1), Some(0)],
+            Grid::Hexagonal => [Some(0), Some(1)],
+        };
+        let of_row = |by: isize| beside.map(|off| off.map(|off| (by, off)));
+        let steps = of_row(-1).into_iter().chain([Some((0, -1)), Some((0, 1))]).chain(of_row(1)).flatten();
+        steps.filter_map(move |(down, right): (isize, isize)| {
+            let (i, j) = (i.checked_add_signed(down)?, j.checked_add_signed(right)?);
+            (i < rows && j < columns).then_some(i * columns + j)
+        })
     }
 }
 
@@ -52,10 +70,14 @@ pub(crate) struct Tangent {
 /// Inverse of a symmetric 2×2 matrix that may be singular: what is small beside the rest is kept from exploding. Zeros
 /// of zeros.
 fn inverse([[a, b], [_, c]]: [[f64; 2]; 2]) -> [[f64; 2]; 2] {
-    let ridge = 1e-6 * (a + c);
-    let (a, c) = (a + ridge, c + ridge);
+    let trace = a + c;
+    if trace <= 0.0 {
+        return [[0.0; 2]; 2];
+    }
+    // In units of the trace, which keeps products in range.
+    let (a, b, c) = (a / trace + 1e-6, b / trace, c / trace + 1e-6);
     let determinant = a * c - b * b;
-    if determinant > 0.0 { [[c, -b], [-b, a]].map(|row| row.map(|v| v / determinant)) } else { [[0.0; 2]; 2] }
+    [[c, -b], [-b, a]].map(|row| row.map(|v| v / determinant / trace))
 }
 
 impl Tangent {
@@ -63,7 +85,7 @@ impl Tangent {
         let mut moments = [[0.0; 2]; 2];
         let mut sums = [Array1::zeros(units.ncols()), Array1::zeros(units.ncols())];
         for v in places.neighbours(unit) {
-            let step = [0, 1].map(|axis| places.0[v][axis] - places.0[unit][axis]);
+            let step = [0, 1].map(|axis| places.of[v][axis] - places.of[unit][axis]);
             let change = &units.row(v) - &units.row(unit);
             for i in 0..2 {
                 sums[i].scaled_add(step[i], &change);
@@ -95,6 +117,14 @@ mod tests {
             let places = Places::new(4, 5, grid);
             assert_eq!((places.neighbours(7).count(), places.neighbours(0).count()), (inside, corner), "{grid:?}");
             assert!(places.neighbours(7).all(|v| (places.square(7, v) - 1.0).abs() < 1e-12));
+            for (rows, columns) in [(1, 1), (1, 6), (6, 1), (2, 2), (4, 5), (5, 4)] {
+                let places = Places::new(rows, columns, grid);
+                for u in 0..rows * columns {
+                    let expected: Vec<usize> =
+                        (0..rows * columns).filter(|v| *v != u && places.square(u, *v) < 1.01).collect();
+                    assert_eq!(places.neighbours(u).collect::<Vec<_>>(), expected, "{grid:?} {rows}×{columns}, {u}");
+                }
+            }
         }
     }
 
@@ -105,11 +135,19 @@ mod tests {
             let places = Places::new(3, 3, grid);
             let at = |[y, x]: [f64; 2]| &along_y * y + &along_x * x;
             let mut units = Array2::zeros((9, 3));
-            units.outer_iter_mut().zip(&places.0).for_each(|(mut unit, place)| unit.assign(&at(*place)));
+            units.outer_iter_mut().zip(&places.of).for_each(|(mut unit, place)| unit.assign(&at(*place)));
             let tangent = Tangent::new(4, units.view(), &places);
             let steps = tangent.steps(at([0.3, -0.4]).view());
             assert!((steps[0] - 0.3).abs() < 1e-4 && (steps[1] + 0.4).abs() < 1e-4, "{grid:?}: {steps:?}");
             assert_eq!(tangent.steps(at([9.0, -9.0]).view()), [0.5, -0.5]);
+        }
+        for scale in [1e-130, 1e-100, 1e100, 1e130] {
+            let places = Places::new(3, 3, Grid::Rectangular);
+            let at = |[y, x]: [f64; 2]| (&along_y * y + &along_x * x) * scale;
+            let mut units = Array2::zeros((9, 3));
+            units.outer_iter_mut().zip(&places.of).for_each(|(mut unit, place)| unit.assign(&at(*place)));
+            let steps = Tangent::new(4, units.view(), &places).steps(at([0.3, -0.4]).view());
+            assert!((steps[0] - 0.3).abs() < 1e-4 && (steps[1] + 0.4).abs() < 1e-4, "{scale:e}: {steps:?}");
         }
         let same = Tangent::new(4, Array2::ones((9, 3)).view(), &Places::new(3, 3, Grid::Rectangular));
         assert_eq!(same.steps(along_y.view()), [0.0, 0.0]);

@@ -6,6 +6,7 @@ use crate::krylov::largest;
 use crate::neighbours::nearest;
 use crate::params::{Check, Method, Params, speaks_linfa};
 use crate::rows::{RowEmbedding, RowModel, fitting, squarable};
+use crate::solve::point_up;
 use crate::{Error, Result};
 
 /// Isomap: columns whose distances are those along the data, not through the gaps between.
@@ -33,6 +34,8 @@ pub struct Isomap {
 const BLOCK: usize = 64;
 /// Eigenvalues below this part of the largest are rounding of the paths.
 const ROUNDING: f64 = 1e-6;
+/// Largest residual of an eigenvector, relative to the largest eigenvalue.
+const TOLERANCE: f64 = 1e-8;
 
 impl Isomap {
     /// So many columns, 1 to N − 1 of N rows, over 10 neighbours.
@@ -99,6 +102,9 @@ impl Method for Isomap {
 
     fn fit_rows(&self, rows: ArrayView2<'_, f64>) -> Result<IsomapModel> {
         let (n, k) = (rows.nrows(), self.dimensions);
+        if n < 2 {
+            return Err(Error::parameter("number of rows", n, "at least 2 rows"));
+        }
         for (what, value) in [("number of dimensions", k), ("number of neighbours", self.neighbours)] {
             if value >= n {
                 return Err(Error::parameter(what, value, format!("1 to {} for {n} rows", n - 1)));
@@ -108,18 +114,15 @@ impl Method for Isomap {
         let mut paths = square(n)?;
         let graph = Graph::new(rows, &nearest(rows, None, self.neighbours));
         graph.shortest_paths(&mut paths);
-        let (values, mut vectors) = largest(|x| centred_product(&paths, x), n, k)?;
+        let (values, vectors) = largest(|x| centred_product(&paths, x), n, k)?;
         let rank = values.iter().filter(|v| **v > ROUNDING * values[0]).count();
         if rank < k {
             return Err(Error::Rank { components: k, rank });
         }
-        for mut vector in vectors.axis_iter_mut(Axis(1)) {
-            let far = vector.iter().copied().fold(0.0, |far: f64, v| if v.abs() > far.abs() { v } else { far });
-            if far < 0.0 {
-                vector.mapv_inplace(|v| -v);
-            }
-        }
-        let projection = vectors / values.mapv(|v| 2.0 * v.sqrt());
+        verified(&paths, &values, &vectors)?;
+        let mut vectors = vectors.reversed_axes();
+        point_up(&mut vectors);
+        let projection = vectors.reversed_axes() / values.mapv(|v| 2.0 * v.sqrt());
         let means = squared_product(paths.view(), Array2::from_elem((n, 1), 1.0 / n as f64).view());
         let offset = projection.t().dot(&means.column(0));
         Ok(IsomapModel {
@@ -151,6 +154,18 @@ fn squared_product(paths: ArrayView2<'_, f32>, x: ArrayView2<'_, f64>) -> Array2
     let blocks = out.axis_chunks_iter_mut(Axis(0), BLOCK).into_par_iter().zip(paths.axis_chunks_iter(Axis(0), BLOCK));
     blocks.for_each(|(mut out, paths)| out.assign(&paths.mapv(|g| f64::from(g) * f64::from(g)).dot(&x)));
     out
+}
+
+/// Fails unless these are eigenvalues and orthonormal eigenvectors (N, k) of the kernel, largest first.
+fn verified(paths: &Array2<f32>, values: &Array1<f64>, vectors: &Array2<f64>) -> Result<()> {
+    let overlap = vectors.t().dot(vectors) - Array2::<f64>::eye(values.len());
+    let residuals = centred_product(paths, vectors.view()) - &(vectors * values);
+    let largest = values.first().copied().unwrap_or(0.0);
+    let solved = overlap.iter().all(|o| o.abs() <= TOLERANCE)
+        && residuals.iter().all(|r| r.abs() <= TOLERANCE * largest)
+        && values.windows(2).into_iter().all(|w| w[0] >= w[1]);
+    let failed = || Error::Solver(format!("{} columns of largest variance were not found", values.len()));
+    solved.then_some(()).ok_or_else(failed)
 }
 
 /// −½ J (g∘g) J·x.
@@ -280,6 +295,21 @@ mod tests {
     }
 
     #[test]
+    fn a_wrong_answer_is_not_taken_for_a_solution() {
+        let (rows, _) = swiss_roll(100);
+        let model = Isomap::params(3).fit_matrix(rows.view()).unwrap();
+        let values = &model.values / (model.unit * model.unit);
+        let vectors = &model.projection * &values.mapv(|v| 2.0 * v.sqrt());
+        let accepted = |values: &Array1<f64>, vectors: &Array2<f64>| verified(&model.paths, values, vectors).is_ok();
+        assert!(accepted(&values, &vectors));
+        assert!(!accepted(&(&values * 1.001), &vectors));
+        assert!(!accepted(&values, &(&vectors * 1.001)));
+        let back = |i: usize| 2 - i;
+        let turned = Array2::from_shape_fn(vectors.dim(), |(i, j)| vectors[(i, back(j))]);
+        assert!(!accepted(&Array1::from_shape_fn(3, |i| values[back(i)]), &turned));
+    }
+
+    #[test]
     fn the_number_of_threads_changes_no_bit() {
         let (rows, _) = swiss_roll(500);
         let fitted = |threads: usize| {
@@ -323,7 +353,7 @@ mod tests {
         assert!(of(12, 5).contains("dimensions is 12, accepted are 1 to 11 for 12 rows"));
         assert!(of(2, 12).contains("neighbours is 12, accepted are 1 to 11 for 12 rows"));
         assert!(of(usize::MAX, usize::MAX).contains("1 to 11"));
-        assert!(refused(Isomap::params(1), rows.slice(s![..1, ..])).contains("1 to 0 for 1 rows"));
+        assert!(refused(Isomap::params(1), rows.slice(s![..1, ..])).contains("rows is 1, accepted are at least 2"));
         assert!(refused(Isomap::params(1), Array2::from_elem((20, 2), 1e300).view()).contains("1e140"));
         let mut bad = rows.clone();
         bad[(3, 1)] = f64::NAN;

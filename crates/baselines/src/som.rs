@@ -14,7 +14,7 @@ use crate::{Error, Result};
 ///
 /// In a round each row finds its best unit b(i) = argminᵤ |xᵢ − wᵤ|; then each unit becomes the mean of all rows,
 /// weighted by how near their units are to it on the grid: wᵤ = Σᵢ h(u, b(i)) xᵢ / Σᵢ h(u, b(i)), h = exp(−d²/2σ²). σ
-/// shrinks geometrically from the first round to the last. The units begin on the plane of the first two principal
+/// shrinks geometrically from the first round to the last; a single round is the last. The units begin on the plane of the first two principal
 /// components, so nothing is random.
 ///
 /// The columns `som_y`, `som_x` are the place of the best unit on the grid, refined: to the nearest point of the plane
@@ -116,7 +116,7 @@ impl SomModel {
 
     /// Place of a unit on the grid, (y, x); none if there is no such unit.
     pub fn place(&self, unit: usize) -> Option<(f64, f64)> {
-        self.places.0.get(unit).map(|[y, x]| (*y, *x))
+        self.places.of.get(unit).map(|[y, x]| (*y, *x))
     }
 
     /// Mean distance of the rows of the fit to their best units.
@@ -162,7 +162,7 @@ impl Method for Som {
         let narrow = centred.mapv(|v| v as f32);
         let first = self.first_width.unwrap_or((self.rows.max(self.columns) as f64 / 4.0).max(1.0));
         for round in 0..self.rounds {
-            let part = round as f64 / (self.rounds - 1).max(1) as f64;
+            let part = if self.rounds > 1 { round as f64 / (self.rounds - 1) as f64 } else { 1.0 };
             let width = first * (self.last_width / first).powf(part);
             let best = best_units(narrow.view(), units.view());
             organise(&mut units, centred.view(), &best, &places, width);
@@ -265,15 +265,16 @@ impl RowModel for SomModel {
         fitting(rows, self.width())?;
         squarable(rows)?;
         let classes: Vec<usize> = nearest(rows.view(), Some(self.units.view()), 1).rows.into_iter().collect();
-        let tangents: Vec<Tangent> = (0..self.units.nrows())
-            .into_par_iter()
-            .map(|unit| Tangent::new(unit, self.units.view(), &self.places))
-            .collect();
+        let mut hit = vec![false; self.units.nrows()];
+        classes.iter().for_each(|unit| hit[*unit] = true);
+        let of_unit = |(unit, hit): (usize, bool)| hit.then(|| Tangent::new(unit, self.units.view(), &self.places));
+        let tangents: Vec<Option<Tangent>> = hit.into_par_iter().enumerate().map(of_unit).collect();
         let mut columns = Array2::zeros((rows.nrows(), 2));
         let places = columns.axis_iter_mut(Axis(0)).into_par_iter().zip(rows.axis_iter(Axis(0))).zip(&classes);
         places.for_each(|((mut place, row), &unit)| {
-            let steps = tangents[unit].steps((&row - &self.units.row(unit)).view());
-            (0..2).for_each(|axis| place[axis] = self.places.0[unit][axis] + steps[axis]);
+            let off = &row - &self.units.row(unit);
+            let steps = tangents[unit].as_ref().map_or([0.0; 2], |tangent| tangent.steps(off.view()));
+            (0..2).for_each(|axis| place[axis] = self.places.of[unit][axis] + steps[axis]);
         });
         let classes = classes.into_iter().map(|unit| unit as i64).collect();
         Ok(RowEmbedding { columns, deviations: None, classes: Some(classes) })

@@ -122,10 +122,38 @@ fn few_equal_and_straight_rows_give_numbers() {
                 let model = Som::params(h, w).grid(grid).fit_matrix(rows.view()).unwrap();
                 let found = model.embed_rows(rows.view()).unwrap();
                 assert!(model.units().iter().chain(&found.columns).chain(&model.u_matrix()).all(|v| v.is_finite()));
-                assert!(model.quantisation_error().is_finite() && model.topographic_error() <= 1.0);
+                let (far, error) = (rows.mapv(f64::abs).sum(), model.topographic_error());
+                assert!((0.0..=far).contains(&model.quantisation_error()));
+                // In a row of units that follows a line, the two best touch; one unit has none to miss.
+                if h * w == 1 || rows.ncols() == 1 && h.min(w) == 1 {
+                    assert_eq!(error, 0.0);
+                }
             }
         }
     }
+}
+
+#[test]
+fn places_between_units_are_found_at_any_scale() {
+    let (rows, _) = plane(600);
+    let found = |scale: f64| {
+        let rows = &rows * scale;
+        Som::params(4, 8).fit_matrix(rows.view()).unwrap().embed_rows(rows.view()).unwrap().columns
+    };
+    let expected = found(1.0);
+    assert!(expected.iter().any(|v| (v - v.round()).abs() > 0.2));
+    for scale in [1e-100, 1e100] {
+        assert!((found(scale) - &expected).iter().all(|off| off.abs() < 1e-6), "{scale:e}");
+    }
+}
+
+#[test]
+fn a_single_round_is_the_last() {
+    let (rows, _) = plane(200);
+    let fit =
+        |first: f64, last: f64| Som::params(3, 6).rounds(1).neighbourhood(first, last).fit_matrix(rows.view()).unwrap();
+    assert_eq!(fit(4.0, 0.5), fit(0.5, 0.5));
+    assert_ne!(fit(4.0, 0.5), fit(4.0, 2.0));
 }
 
 #[test]

@@ -30,8 +30,8 @@ pub(super) struct Curve {
 /// From `start` (N, D), so many rounds, whose steps shrink to nothing.
 ///
 /// In a round every row moves on its own, the others where the last round left them: the result does not depend on
-/// which thread moves which rows. A pair is met as often as its weight over the largest says. As both ends of a pair
-/// belong to it twice, once from each side, a row is drawn to the other twice.
+/// which thread moves which rows. In R rounds a pair is met ⌊R w⌋ times, w its weight over the largest. As both ends of a
+/// pair belong to it twice, once from each side, a row is drawn to the other twice.
 pub(super) fn descend<const D: usize>(
     graph: &Affinities,
     start: &Array2<f64>,
@@ -72,6 +72,14 @@ pub(super) fn descend<const D: usize>(
     Array2::from_shape_fn((n, D), |(i, d)| places[i][d].into())
 }
 
+/// Whether a pair of this weight is met in a round, of those numbered from 0: where rounds times weight passes a whole
+/// number, which in f64 is exact.
+#[inline(always)]
+fn met(rate: f32, round: usize) -> bool {
+    let passed = |rounds: usize| (rounds as f64 * f64::from(rate)).floor();
+    passed(round + 1) > passed(round)
+}
+
 /// A block of rows, and all that moves them.
 struct Round<'a, const D: usize> {
     graph: &'a Affinities,
@@ -91,14 +99,12 @@ impl<const D: usize> NullaryFnOnce for Round<'_, D> {
 
     #[inline(always)]
     fn call(self) {
-        let (now, before) = (self.round as f32, self.round as f32 - 1.0);
         let rows = self.places.len() as u32;
         for (i, next) in self.next.iter_mut().enumerate() {
             let row = self.first + i;
             let (mut own, mut others, mut waiting) = (self.places[row], [[0.0f32; AT_ONCE]; D], 0);
             for at in self.graph.starts[row]..self.graph.starts[row + 1] {
-                // Never for what is too light to be met in all the rounds.
-                if (now * self.rates[at]).floor() <= (before * self.rates[at]).floor() {
+                if !met(self.rates[at], self.round) {
                     continue;
                 }
                 let other = &self.places[self.graph.columns[at] as usize];
@@ -160,5 +166,87 @@ fn push<const D: usize>(own: &mut [f32; D], others: &[[f32; AT_ONCE]; D], waitin
             sum += (force * (*own - other)).clamp(-LONGEST, LONGEST);
         }
         *own += length * sum;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_are_met_as_often_as_their_weight_says() {
+        for rounds in [1usize, 60, 500, 20_000] {
+            for rate in [1.0f32, 0.999, 0.5, 1.0 / 3.0, 0.1, 0.003, 1.0 / 500.0, 1e-4, 1e-9, 0.0] {
+                let times = (0..rounds).filter(|round| met(rate, *round)).count();
+                assert_eq!(times, (rounds as f64 * f64::from(rate)).floor() as usize, "{rate} in {rounds} rounds");
+            }
+        }
+        assert!(met(1.0, 0) && (0..500).all(|round| !met(1e-9, round)));
+    }
+
+    const CURVE: Curve = Curve { a: 1.577, b: 0.895 };
+
+    /// ln v of two places, v = 1/(1 + a |y − z|^2b).
+    fn log_membership<const D: usize>(y: &[f64; D], z: &[f64; D]) -> f64 {
+        let square: f64 = y.iter().zip(z).map(|(y, z)| (y - z) * (y - z)).sum();
+        -(f64::from(CURVE.a) * square.powf(f64::from(CURVE.b))).ln_1p()
+    }
+
+    fn gradient<const D: usize>(of: impl Fn(&[f64; D]) -> f64, at: [f64; D]) -> [f64; D] {
+        std::array::from_fn(|d| {
+            let moved = |by: f64| {
+                let mut at = at;
+                at[d] += by;
+                of(&at)
+            };
+            (moved(1e-5) - moved(-1e-5)) / 2e-5
+        })
+    }
+
+    fn forces_are_gradients<const D: usize>() {
+        for scale in [0.1, 0.5, 1.0, 4.0] {
+            let y: [f64; D] = std::array::from_fn(|d| scale * (0.5 - 0.4 * d as f64));
+            let z: [f64; D] = std::array::from_fn(|d| scale * (-0.3 + 0.5 * d as f64));
+            let narrow = |of: [f64; D]| of.map(|v| v as f32);
+            let agree = |found: [f32; D], expected: [f64; D]| {
+                let expected = expected.map(|g| g.clamp(-f64::from(LONGEST), f64::from(LONGEST)));
+                let largest = expected.iter().fold(0.0, |most: f64, v| most.max(v.abs()));
+                for (d, (found, expected)) in found.iter().zip(expected).enumerate() {
+                    let found = f64::from(*found) - y[d];
+                    assert!((found - expected).abs() < 1e-3 * largest, "{found}, not {expected}");
+                }
+            };
+            let mut own = narrow(y);
+            pull(&mut own, &narrow(z), CURVE, 1.0);
+            agree(own, gradient(|y| log_membership(y, &z), y));
+            // The 0.001 that keeps near places from flying apart takes its part.
+            let square: f64 = y.iter().zip(&z).map(|(y, z)| (y - z) * (y - z)).sum();
+            let far = gradient(|y| (-log_membership(y, &z).exp()).ln_1p(), y).map(|g| g * square / (0.001 + square));
+            let (mut own, mut others) = (narrow(y), [[0.0; AT_ONCE]; D]);
+            (0..D).for_each(|d| (others[d][0], others[d][1]) = (z[d] as f32, 7.0));
+            push(&mut own, &others, 1, CURVE, 1.0);
+            agree(own, far);
+            // Several push at once, a row at the same place not at all.
+            let mut own = narrow(y);
+            (0..D).for_each(|d| (others[d][1], others[d][2]) = (y[d] as f32, z[d] as f32));
+            push(&mut own, &others, 3, CURVE, 0.5);
+            agree(own, far);
+        }
+    }
+
+    #[test]
+    fn forces_are_gradients_of_the_cross_entropy() {
+        forces_are_gradients::<1>();
+        forces_are_gradients::<2>();
+        forces_are_gradients::<3>();
+    }
+
+    #[test]
+    fn no_step_is_longer_than_it_may_be() {
+        let mut own = [0.001f32, -0.002];
+        let mut others = [[0.0; AT_ONCE]; 2];
+        others[0][0] = 0.002;
+        push(&mut own, &others, 1, Curve { a: 100.0, b: 0.9 }, 1.0);
+        assert!(own[0] >= 0.001 - LONGEST && own[1] >= -0.002 - LONGEST && own[1] < -1.0, "{own:?}");
     }
 }
