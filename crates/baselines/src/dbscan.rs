@@ -29,7 +29,8 @@ mod radius;
 /// Reference: Ester, Kriegel, Sander & Xu 1996, KDD-96, 226.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Dbscan {
-    radius: f64,
+    /// None: as the rows suggest.
+    radius: Option<f64>,
     min_rows: usize,
 }
 
@@ -40,7 +41,12 @@ impl Dbscan {
     /// Rows within this distance of each other are near: above 0, in the units of the rows.
     /// [`Dbscan::suggested_radius`] may help.
     pub fn params(radius: f64) -> Params<Self> {
-        Params(Self { radius, min_rows: 5 })
+        Params(Self { radius: Some(radius), min_rows: 5 })
+    }
+
+    /// The radius that the rows of the fit suggest, by [`Dbscan::suggested_radius`] of one neighbour less than make a core row.
+    pub fn suggested() -> Params<Self> {
+        Params(Self { radius: None, min_rows: 5 })
     }
 
     /// A radius at which clusters, if there are any, are whole and apart.
@@ -91,8 +97,8 @@ impl Params<Dbscan> {
 
 impl Check for Dbscan {
     fn check(&self) -> Result<()> {
-        if !(self.radius.is_finite() && self.radius > 0.0) {
-            return Err(Error::parameter("radius of neighbours", self.radius, "above 0, finite"));
+        if let Some(radius) = self.radius.filter(|r| !(r.is_finite() && *r > 0.0)) {
+            return Err(Error::parameter("radius of neighbours", radius, "above 0, finite"));
         }
         if self.min_rows == 0 {
             return Err(Error::parameter("rows that make a core row", 0, "1 and more"));
@@ -116,6 +122,11 @@ pub struct DbscanModel {
 }
 
 impl DbscanModel {
+    /// The radius, given or suggested.
+    pub fn radius(&self) -> f64 {
+        self.radius
+    }
+
     /// Class of each row of the fit, −1 for noise.
     pub fn classes(&self) -> ArrayView1<'_, i64> {
         self.classes.view()
@@ -137,8 +148,13 @@ impl Method for Dbscan {
 
     fn fit_rows(&self, rows: ArrayView2<'_, f64>) -> Result<DbscanModel> {
         squarable(rows)?;
+        let radius = match self.radius {
+            Some(radius) => radius,
+            // Few rows have no more neighbours than there are.
+            None => Self::suggested_radius(rows, (self.min_rows - 1).min(rows.nrows().saturating_sub(1)).max(1))?,
+        };
         let frame = Frame::of(rows);
-        let (classes, core) = self.classes(&Points::new(rows, &frame, self.radius));
+        let (classes, core) = self.classes(&Points::new(rows, &frame, radius));
         let clusters = classes.iter().max().map_or(0, |c| (c + 1) as usize);
         let (mut means, mut counts) = (Array2::zeros((clusters, rows.ncols())), vec![0.0; clusters]);
         let mut border = HashMap::new();
@@ -154,7 +170,7 @@ impl Method for Dbscan {
         }
         means /= &Array1::from(counts).insert_axis(Axis(1));
         let core_rows = rows.select(Axis(0), &core);
-        Ok(DbscanModel { radius: self.radius, width: rows.ncols(), classes, core, core_rows, border, frame, means })
+        Ok(DbscanModel { radius, width: rows.ncols(), classes, core, core_rows, border, frame, means })
     }
 }
 

@@ -18,7 +18,7 @@ use crate::plan::plan;
 const CLUSTERS: usize = 4;
 /// Starts of a mixture: in few columns they cost little.
 const STARTS: usize = 20;
-/// Neighbours that are cores of DBSCAN's clusters, and their radius is suggested for.
+/// Rows that make a core of DBSCAN's clusters.
 const CORE: usize = 5;
 /// Neighbours of Isomap and UMAP, and perplexity of t-SNE, where there are rows enough.
 const NEAR: (usize, usize) = (10, 15);
@@ -67,9 +67,8 @@ pub fn ready(name: MethodName, args: &CompareArgs, samples: &Samples) -> Result<
             after(params, format!("{clusters} full covariances, {STARTS} starts"), reduced, args)?
         }
         MethodName::Dbscan => {
-            let radius = radius(args, samples, reduced)?;
-            let params = Dbscan::params(radius).min_rows(CORE);
-            after(params, format!("radius {radius:.4}, {CORE} rows to a core"), reduced, args)?
+            let chosen = format!("suggested radius, {CORE} rows to a core");
+            after(Dbscan::suggested().min_rows(CORE), chosen, reduced, args)?
         }
         MethodName::Isomap => {
             let near = NEAR.0.min(fitted.saturating_sub(1)).max(1);
@@ -115,22 +114,6 @@ where
     } else {
         whole(params, chosen)
     }
-}
-
-/// The radius that the rows suggest, in the columns that DBSCAN will see.
-fn radius(args: &CompareArgs, samples: &Samples, reduced: bool) -> Result<f64> {
-    let rows: Vec<usize> = samples.train.clone().collect();
-    let data = samples.patches.select(&rows)?;
-    let (n, values) = (data.len(), data.images().len() / data.len());
-    let rows = ndarray::Array2::from_shape_vec((n, values), data.images().iter().map(|v| f64::from(*v)).collect())?;
-    let rows = if reduced {
-        let components = args.after_pca.min(n - 1);
-        parsimon_baselines::RowModel::embed_rows(&Pca::params(components).fit_matrix(rows.view())?, rows.view())?
-            .columns
-    } else {
-        rows
-    };
-    Ok(Dbscan::suggested_radius(rows.view(), CORE)?)
 }
 
 /// A network with the parameters and the training that `train` would give it.

@@ -158,3 +158,13 @@ fn bad_parameters_and_rows_are_rejected() {
     let model = Dbscan::params(1.0).fit_matrix(rows.view()).unwrap();
     assert_eq!(model.embed_rows(Array2::zeros((2, 3)).view()), Err(Error::Width { found: 3, expected: 2 }));
 }
+
+#[test]
+fn a_radius_that_is_not_given_is_the_suggested_one() {
+    let rows = Array2::from_shape_fn((60, 2), |(i, j)| ((i * 37 + j * 11) % 29) as f64 * 0.01 + (i % 3) as f64 * 5.0);
+    let radius = Dbscan::suggested_radius(rows.view(), 3).unwrap();
+    let (left, given) = (Dbscan::suggested().min_rows(4), Dbscan::params(radius).min_rows(4));
+    let (left, given) = (left.fit_matrix(rows.view()).unwrap(), given.fit_matrix(rows.view()).unwrap());
+    assert_eq!((left.radius(), left.clusters()), (radius, 3));
+    assert_eq!(left, given);
+}
