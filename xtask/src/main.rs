@@ -29,8 +29,9 @@ use clap::Parser;
 
 use args::{Cli, Command};
 
+/// Counts what is allocated, without a limit.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: cap::Cap<mimalloc::MiMalloc> = cap::Cap::new(mimalloc::MiMalloc, usize::MAX);
 
 /// Raised by Ctrl-C: long work stops after its current epoch and keeps what it has.
 static STOP: AtomicBool = AtomicBool::new(false);
