@@ -1,7 +1,7 @@
 use ndarray::{Array2, ArrayView2};
 
-use crate::params::{Check, Method, Params};
-use crate::pca::{Pca, PcaModel};
+use crate::params::{Check, Method, Params, fits_with_linfa, predicts_with_linfa, transforms_with_linfa};
+use crate::pca::PcaModel;
 use crate::rows::{RowEmbedding, RowModel};
 use crate::{Error, Result};
 
@@ -36,13 +36,7 @@ impl<M: Method> Method for AfterPca<M> {
     type Model = AfterPcaModel<M::Model>;
 
     fn fit_rows(&self, rows: ArrayView2<'_, f64>) -> Result<Self::Model> {
-        let (n, d) = rows.dim();
-        let most = self.components.min(n.saturating_sub(1)).min(d);
-        let of = |components: usize| Pca::params(components).0.fit_rows(rows);
-        let pca = match of(most.max(1)) {
-            Err(Error::Rank { rank, .. }) if rank > 0 => of(rank)?,
-            other => other?,
-        };
+        let pca = PcaModel::up_to(rows, self.components)?;
         let scores = pca.embed_rows(rows)?.columns;
         Ok(AfterPcaModel { model: self.method.0.fit_rows(scores.view())?, pca })
     }
@@ -78,17 +72,20 @@ impl<M: RowModel> RowModel for AfterPcaModel<M> {
         self.model.rows_of(columns).and_then(|scores| self.pca.rows_of(scores.view()))
     }
 
-    fn goes_back(&self) -> bool {
-        self.model.goes_back()
-    }
-
     fn parameters(&self) -> Option<usize> {
         Some(self.model.parameters()? + self.pca.parameters()?)
     }
 }
 
+fits_with_linfa!(AfterPca<M>, AfterPcaModel<M::Model>; M: Method);
+transforms_with_linfa!(AfterPcaModel<M>; M: RowModel);
+predicts_with_linfa!(AfterPcaModel<M>; M: RowModel);
+
 #[cfg(test)]
 mod tests {
+    use linfa::traits::{Fit, Predict, Transformer};
+    use ndarray::Array1;
+
     use super::*;
     use crate::{GaussianMixture, KMeans};
 
@@ -112,6 +109,18 @@ mod tests {
         assert!((centre[0] - 10.0).abs() < 1e-6 && (centre[30] - 1.0).abs() < 1e-6, "{centre}");
         assert_eq!(found.columns.ncols(), 2);
         assert!(model.rows_of(found.columns.view()).is_none() && !model.goes_back());
+    }
+
+    #[test]
+    fn linfa_hears_of_it() {
+        let rows = rows();
+        let params = AfterPca::params(20, KMeans::params(2));
+        let model = params.fit(&linfa::DatasetBase::from(rows.view())).unwrap();
+        assert_eq!(model, params.fit_matrix(rows.view()).unwrap());
+        assert_eq!(model.pca.components().dim(), (3, 40), "no more than vary");
+        let found = model.embed_rows(rows.view()).unwrap();
+        let classes: Array1<i64> = model.predict(&rows).unwrap();
+        assert_eq!((model.transform(&rows).unwrap(), classes), (found.columns, found.classes.unwrap()));
     }
 
     #[test]

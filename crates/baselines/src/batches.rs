@@ -17,18 +17,19 @@ pub trait InBatches: Check {
     ///
     /// # Errors
     /// If the batch has another width than those before, or cannot support the parameters.
-    fn learn(&self, state: Option<Self::State>, batch: ArrayView2<'_, f64>) -> Result<Self::State>;
+    fn learn(&self, state: Option<&Self::State>, batch: ArrayView2<'_, f64>) -> Result<Self::State>;
 }
 
 impl<M: InBatches> Params<M> {
-    /// Learns from a batch, without linfa's `Dataset` around it; the first one comes without a state.
+    /// Learns from a batch, without linfa's `Dataset` around it; the first one comes without a state. A batch that is refused
+    /// leaves the state as it was.
     ///
     /// # Shapes
     /// (B, D).
     ///
     /// # Errors
     /// If a parameter is out of its range, or a number of the batch is not finite, or it cannot support the parameters.
-    pub fn fit_batch(&self, state: Option<M::State>, batch: ArrayView2<'_, f64>) -> Result<M::State> {
+    pub fn fit_batch(&self, state: Option<&M::State>, batch: ArrayView2<'_, f64>) -> Result<M::State> {
         let method = self.check_ref()?;
         rows::finite(batch)?;
         method.learn(state, batch)
@@ -46,12 +47,12 @@ macro_rules! learns_with_linfa {
         impl<'a, S: ndarray::Data<Elem = f64>, T>
             linfa::traits::FitWith<'a, ndarray::ArrayBase<S, ndarray::Ix2>, T, crate::Error> for $method
         {
-            type ObjectIn = Option<$state>;
+            type ObjectIn = Option<&'a $state>;
             type ObjectOut = $state;
 
             fn fit_with(
                 &self,
-                state: Option<$state>,
+                state: Option<&'a $state>,
                 dataset: &'a linfa::DatasetBase<ndarray::ArrayBase<S, ndarray::Ix2>, T>,
             ) -> crate::Result<$state> {
                 let batch = dataset.records.view();

@@ -1,11 +1,13 @@
+use std::borrow::Cow;
+
 use ndarray::{Array1, Array2, ArrayView2, s};
 
 use crate::batches::{InBatches, as_wide, learns_with_linfa};
 use crate::params::{Check, Params};
-use crate::pca::{PcaModel, is_rounding};
-use crate::products::{centre, mean, scatter};
+use crate::pca::PcaModel;
+use crate::products::{centre, is_rounding, mean, scatter};
 use crate::rows::squarable;
-use crate::solve::directions;
+use crate::solve::up_to;
 use crate::{Error, Result};
 
 /// Principal component analysis of rows that come by in batches, for data larger than memory.
@@ -84,23 +86,23 @@ impl IncrementalPcaModel {
 impl InBatches for IncrementalPca {
     type State = IncrementalPcaModel;
 
-    fn learn(&self, state: Option<IncrementalPcaModel>, batch: ArrayView2<'_, f64>) -> Result<IncrementalPcaModel> {
+    fn learn(&self, state: Option<&IncrementalPcaModel>, batch: ArrayView2<'_, f64>) -> Result<IncrementalPcaModel> {
         let ((b, d), k) = (batch.dim(), self.components);
         squarable(batch)?;
         let before = match state {
-            Some(before) => before,
+            Some(before) => Cow::Borrowed(before),
             None if k > b.min(d) => {
                 let accepted = format!("1 to {} for a first batch of {b} rows of {d} numbers", b.min(d));
                 return Err(Error::parameter("number of components", k, accepted));
             }
-            None => IncrementalPcaModel {
+            None => Cow::Owned(IncrementalPcaModel {
                 components: k,
                 rows: 0,
                 mean: Array1::zeros(d),
                 squares: 0.0,
                 along: Array1::zeros(0),
                 directions: Array2::zeros((0, d)),
-            },
+            }),
         };
         as_wide(batch, before.mean.len())?;
         if before.components != k {
@@ -113,7 +115,7 @@ impl InBatches for IncrementalPca {
 
 impl IncrementalPcaModel {
     /// The state after a further batch.
-    fn with(self, batch: ArrayView2<'_, f64>) -> Result<Self> {
+    fn with(&self, batch: ArrayView2<'_, f64>) -> Result<Self> {
         let (b, d) = batch.dim();
         let (r, rows) = (self.along.len(), self.rows + b);
         let (old, new) = (self.rows as f64, b as f64);
@@ -123,7 +125,7 @@ impl IncrementalPcaModel {
         let between = old * new / (old + new);
         let squares = self.squares + scatter(batch, &of_batch) + between * step.dot(&step);
         if is_rounding(squares, &mean, rows as f64) {
-            return Ok(Self { rows, mean, squares, ..self });
+            return Ok(Self { rows, mean, squares, ..self.clone() });
         }
         let mut stacked = Array2::zeros((r + b + 1, d));
         for ((mut row, direction), along) in stacked.outer_iter_mut().zip(self.directions.outer_iter()).zip(&self.along)
@@ -132,10 +134,7 @@ impl IncrementalPcaModel {
         }
         centre(batch, &of_batch, stacked.slice_mut(s![r..r + b, ..]));
         stacked.row_mut(r + b).assign(&(step * between.sqrt()));
-        let (along, directions) = match directions(&stacked, self.components.min(r + b)) {
-            Err(Error::Rank { rank, .. }) if rank > 0 => directions(&stacked, rank)?,
-            found => found?,
-        };
+        let (along, directions) = up_to(&stacked, self.components.min(r + b))?;
         Ok(Self { components: self.components, rows, mean, squares, along, directions })
     }
 }
@@ -170,7 +169,7 @@ mod tests {
     fn streamed(rows: &Array2<f64>, k: usize, batch: usize) -> IncrementalPcaModel {
         let mut state = None;
         for batch in rows.axis_chunks_iter(Axis(0), batch) {
-            state = Some(IncrementalPca::params(k).fit_with(state, &DatasetBase::from(batch)).unwrap());
+            state = Some(IncrementalPca::params(k).fit_with(state.as_ref(), &DatasetBase::from(batch)).unwrap());
         }
         state.unwrap()
     }
@@ -205,9 +204,9 @@ mod tests {
         let params = IncrementalPca::params(3);
         let state = params.fit_batch(None, flat.view()).unwrap();
         assert_eq!(state.pca().unwrap_err(), Error::Rank { components: 3, rank: 0 });
-        let two = params.fit_batch(Some(state), rows.slice(s![..2, ..])).unwrap();
+        let two = params.fit_batch(Some(&state), rows.slice(s![..2, ..])).unwrap();
         assert_eq!(two.pca().unwrap_err(), Error::Rank { components: 3, rank: 2 });
-        let all = params.fit_batch(Some(two), rows.slice(s![2.., ..])).unwrap().pca().unwrap();
+        let all = params.fit_batch(Some(&two), rows.slice(s![2.., ..])).unwrap().pca().unwrap();
         let together = ndarray::concatenate![Axis(0), flat, rows];
         let exact = Pca::params(3).fit_matrix(together.view()).unwrap();
         let off = &all.explained_variance() / &exact.explained_variance() - 1.0;
@@ -228,7 +227,7 @@ mod tests {
     fn every_rejection() {
         let rows = noisy(30, 6, 0.1);
         let refused = |k: usize, state: Option<&IncrementalPcaModel>, batch: ArrayView2<'_, f64>| {
-            IncrementalPca::params(k).fit_batch(state.cloned(), batch).unwrap_err().to_string()
+            IncrementalPca::params(k).fit_batch(state, batch).unwrap_err().to_string()
         };
         assert!(refused(0, None, rows.view()).contains("components is 0"));
         assert!(refused(7, None, rows.view()).contains("1 to 6 for a first batch of 30 rows of 6 numbers"));
@@ -243,6 +242,8 @@ mod tests {
         bad[(5, 2)] = 1e200;
         assert!(refused(4, Some(&state), bad.view()).contains("1e140"));
         assert!(refused(4, Some(&state), rows.slice(s![..0, ..])).contains("0 rows"));
-        assert!(IncrementalPca::params(4).fit_with(Some(state), &DatasetBase::from(bad)).is_err());
+        assert!(IncrementalPca::params(4).fit_with(Some(&state), &DatasetBase::from(bad)).is_err());
+        // What was learnt before a batch that is refused is still there.
+        assert_eq!(IncrementalPca::params(4).fit_batch(Some(&state), rows.view()).unwrap().rows(), 60);
     }
 }

@@ -28,7 +28,8 @@ const SMALL: usize = 150;
 ///
 /// `apply` multiplies the matrix with the columns of its argument. Rayleigh–Ritz over a basis that grows by the
 /// residuals of the best vectors so far (block Davidson without a preconditioner), and is cut back to them when it is
-/// large. What is returned has passed the test of its residuals.
+/// large; what it returns has passed the test of its residuals. Of few rows, or many eigenvalues, the whole spectrum is
+/// taken as the solver has it.
 pub(crate) fn largest(
     apply: impl Fn(ArrayView2<'_, f64>) -> Array2<f64>,
     n: usize,

@@ -5,9 +5,10 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use crate::batches::{InBatches, as_wide, learns_with_linfa};
-use crate::kmeans::{KMeans, KMeansModel, enough_distinct, inertia};
+use crate::kmeans::{KMeans, KMeansModel, inertia};
+use crate::neighbours::{Points, least, squared_distance};
 use crate::params::{Check, Method, Params, fits_with_linfa};
-use crate::products::BLOCK;
+use crate::products::{BLOCK, part};
 use crate::rows::squarable;
 use crate::{Error, Result};
 
@@ -29,8 +30,8 @@ use crate::{Error, Result};
 /// `fit_batch` and linfa's `FitWith` take batches as they come; `fit_matrix` and linfa's `Fit` draw them from a matrix,
 /// all rows once in each pass in an order of their own.
 ///
-/// Memory beside the batch of b rows: 8·(K·D·(3 + b/256) + 2·b) bytes, and for the first one 4·b·D more, whatever the
-/// number of batches.
+/// Memory beside the batch of b rows: 8·(K·D·(4 + min(b/256, 32)) + 2·b) bytes, and for the first one 4·b·(D + 16) more,
+/// whatever the number of batches.
 ///
 /// Reference: Sculley 2010, WWW, 1177.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -123,7 +124,13 @@ impl MiniBatchKMeansModel {
     }
 
     /// The state after a further batch.
-    fn with(mut self, batch: ArrayView2<'_, f64>, seed: u64) -> Self {
+    fn with(&self, batch: ArrayView2<'_, f64>, seed: u64) -> Self {
+        let mut next = self.clone();
+        next.add(batch, seed);
+        next
+    }
+
+    fn add(&mut self, batch: ArrayView2<'_, f64>, seed: u64) {
         let Nearest { squares, sums, counts } = Nearest::of(batch, self.centres.view());
         self.inertia += squares.iter().sum::<f64>();
         self.rows += batch.nrows() as u64;
@@ -146,7 +153,6 @@ impl MiniBatchKMeansModel {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(self.batches as u64);
         self.replace(&starving, batch, squares, &mut rng);
-        self
     }
 
     /// Gives these centres rows of the batch, drawn by their squared distance to the nearest centre.
@@ -174,10 +180,6 @@ impl MiniBatchKMeansModel {
     }
 }
 
-fn squared_distance(a: ArrayView1<'_, f64>, b: ArrayView1<'_, f64>) -> f64 {
-    a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum()
-}
-
 /// Rows at their nearest centres.
 struct Nearest {
     /// Squared distance of each row.
@@ -189,28 +191,25 @@ struct Nearest {
 
 impl Nearest {
     fn of(rows: ArrayView2<'_, f64>, centres: ArrayView2<'_, f64>) -> Self {
-        let middle = centres.sum_axis(Axis(0)) / centres.nrows() as f64;
-        let about = &centres - &middle;
-        let halves = about.map_axis(Axis(1), |c| 0.5 * c.dot(&c));
+        let points = Points::new(centres);
         let of = |rows: ArrayView2<'_, f64>| {
-            let mut block = Self::none(centres.dim());
-            // |x − c|²/2 = |x|²/2 + |c|²/2 − x·c.
-            let along = (&rows - &middle).dot(&about.t());
-            for (row, along) in rows.outer_iter().zip(along.outer_iter()) {
-                let off = |c: usize| halves[c] - along[c];
-                let nearest = (0..halves.len()).min_by(|a, b| off(*a).total_cmp(&off(*b))).unwrap_or(0);
-                let step = &row - &centres.row(nearest);
-                block.squares.push(step.dot(&step));
-                block.counts[nearest] += 1;
-                block.sums.row_mut(nearest).zip_mut_with(&step, |sum, v| *sum += v);
+            let mut part = Self::none(centres.dim());
+            for rows in rows.axis_chunks_iter(Axis(0), BLOCK) {
+                for (row, squares) in rows.outer_iter().zip(points.squared_distances(rows).outer_iter()) {
+                    let nearest = least(squares);
+                    part.squares.push(squares[nearest]);
+                    part.counts[nearest] += 1;
+                    part.sums.row_mut(nearest).zip_mut_with(&(&row - &centres.row(nearest)), |sum, v| *sum += v);
+                }
             }
-            block
+            part
         };
-        let blocks: Vec<Self> = rows.axis_chunks_iter(Axis(0), BLOCK).into_par_iter().map(of).collect();
-        blocks.into_iter().fold(Self::none(centres.dim()), |mut all, block| {
-            all.squares.extend(block.squares);
-            all.sums += &block.sums;
-            all.counts.iter_mut().zip(block.counts).for_each(|(all, more)| *all += more);
+        let parts = rows.axis_chunks_iter(Axis(0), part(rows.nrows())).into_par_iter();
+        let parts: Vec<Self> = parts.map(of).collect();
+        parts.into_iter().fold(Self::none(centres.dim()), |mut all, part| {
+            all.squares.extend(part.squares);
+            all.sums += &part.sums;
+            all.counts.iter_mut().zip(part.counts).for_each(|(all, more)| *all += more);
             all
         })
     }
@@ -223,10 +222,9 @@ impl Nearest {
 impl InBatches for MiniBatchKMeans {
     type State = MiniBatchKMeansModel;
 
-    fn learn(&self, state: Option<MiniBatchKMeansModel>, batch: ArrayView2<'_, f64>) -> Result<MiniBatchKMeansModel> {
+    fn learn(&self, state: Option<&MiniBatchKMeansModel>, batch: ArrayView2<'_, f64>) -> Result<MiniBatchKMeansModel> {
         squarable(batch)?;
         let Some(state) = state else {
-            enough_distinct(batch, self.clusters)?;
             let first = KMeans::params(self.clusters).starts(STARTS).seed(self.seed).fit_matrix(batch)?;
             let counts = Nearest::of(batch, first.centres()).counts;
             return Ok(MiniBatchKMeansModel {
@@ -251,7 +249,6 @@ impl Method for MiniBatchKMeans {
     type Model = KMeansModel;
 
     fn fit_rows(&self, rows: ArrayView2<'_, f64>) -> Result<KMeansModel> {
-        enough_distinct(rows, self.clusters)?;
         let mut order: Vec<usize> = (0..rows.nrows()).collect();
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         rng.set_stream(u64::MAX);
@@ -267,7 +264,7 @@ impl Method for MiniBatchKMeans {
         };
         for pass in 0..self.passes {
             for part in order[if pass == 0 { first } else { 0 }..].chunks(self.batch) {
-                state = self.learn(Some(state), drawn(part).view())?;
+                state = self.learn(Some(&state), drawn(part).view())?;
             }
             order.shuffle(&mut rng);
         }
@@ -310,7 +307,7 @@ mod tests {
         // Each row once, as they come.
         let mut state = None;
         for batch in rows.axis_chunks_iter(Axis(0), 500) {
-            state = Some(MiniBatchKMeans::params(8).fit_with(state, &DatasetBase::from(batch)).unwrap());
+            state = Some(MiniBatchKMeans::params(8).fit_with(state.as_ref(), &DatasetBase::from(batch)).unwrap());
         }
         let state = state.unwrap();
         let streamed = inertia(rows.view(), state.centres());
@@ -324,7 +321,7 @@ mod tests {
         let rows = blobs(900, &corners(1, 3), 2);
         let mut state = None;
         for batch in rows.axis_chunks_iter(Axis(0), 200) {
-            state = Some(MiniBatchKMeans::params(1).fit_batch(state, batch).unwrap());
+            state = Some(MiniBatchKMeans::params(1).fit_batch(state.as_ref(), batch).unwrap());
         }
         let off = &state.unwrap().centres().row(0) - &rows.mean_axis(Axis(0)).unwrap();
         assert!(off.iter().all(|d| d.abs() < 1e-4), "{off}");
@@ -340,7 +337,7 @@ mod tests {
         let mut state = params.fit_batch(None, first.view()).unwrap();
         assert!(state.centres().iter().any(|v| *v < -400.0));
         for seed in 4..24 {
-            state = params.fit_batch(Some(state), blobs(600, &places, seed).view()).unwrap();
+            state = params.fit_batch(Some(&state), blobs(600, &places, seed).view()).unwrap();
         }
         let nearest = |state: &MiniBatchKMeansModel, place: ArrayView1<'_, f64>| {
             state.centres().outer_iter().map(|c| squared_distance(c, place)).fold(f64::MAX, f64::min)
@@ -350,7 +347,7 @@ mod tests {
         // Only the first place comes by, ten times as often as all others did.
         for seed in 30..60 {
             let one = blobs(600, &places.slice(s![..1, ..]).to_owned(), seed);
-            state = params.fit_batch(Some(state), one.view()).unwrap();
+            state = params.fit_batch(Some(&state), one.view()).unwrap();
         }
         assert!(places.outer_iter().all(|p| nearest(&state, p) < 9.0), "{}", state.centres());
     }
@@ -371,6 +368,21 @@ mod tests {
     }
 
     #[test]
+    fn clusters_are_the_same_at_any_scale() {
+        let rows = blobs(2000, &(corners(4, 3) * 3.0), 7);
+        let relative = |scale: f64| {
+            let scaled = &rows * scale;
+            MiniBatchKMeans::params(4).batch(500).fit_matrix(scaled.view()).unwrap().inertia() / scale / scale
+        };
+        let one = relative(1.0);
+        assert!(
+            [1e-30, 1e20, 1e100].iter().all(|s| (relative(*s) / one - 1.0).abs() < 1e-9),
+            "{}",
+            relative(1e20) / one
+        );
+    }
+
+    #[test]
     fn every_rejection() {
         let rows = array![[1.0, 2.0], [0.0, 1.0], [3.0, 0.5]];
         let two = MiniBatchKMeans::params(2);
@@ -380,7 +392,7 @@ mod tests {
         assert!(refused(two.batch(1)).contains("batch is 1, accepted are 2 and more"));
         assert!(refused(two.passes(0)).contains("passes is 0") && refused(two.passes(10_001)).contains("1 to 10000"));
         let batch = |params: Params<MiniBatchKMeans>, state: Option<&MiniBatchKMeansModel>, rows: &Array2<f64>| {
-            params.fit_batch(state.cloned(), rows.view()).unwrap_err().to_string()
+            params.fit_batch(state, rows.view()).unwrap_err().to_string()
         };
         assert!(batch(MiniBatchKMeans::params(4), None, &rows).contains("only 3 of the rows differ"));
         let state = two.fit_batch(None, rows.view()).unwrap();
@@ -389,8 +401,8 @@ mod tests {
         assert!(batch(two, Some(&state), &array![[1.0, f64::NAN]]).contains("row 0"));
         assert!(batch(two, Some(&state), &array![[1.0, 1e200]]).contains("1e140"));
         assert!(batch(two, Some(&state), &Array2::zeros((0, 2))).contains("0 rows"));
-        let further = two.fit_batch(Some(state.clone()), array![[9.0, 9.0]].view()).unwrap();
+        let further = two.fit_batch(Some(&state), array![[9.0, 9.0]].view()).unwrap();
         assert_eq!(further.rows(), 4, "a later batch may be smaller than the number of clusters");
-        assert!(two.fit_with(Some(state), &DatasetBase::from(array![[f64::NAN, 0.0]])).is_err());
+        assert!(two.fit_with(Some(&state), &DatasetBase::from(array![[f64::NAN, 0.0]])).is_err());
     }
 }

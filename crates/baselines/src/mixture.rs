@@ -1,18 +1,18 @@
-use std::f64::consts::TAU;
-
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 use rand::SeedableRng;
 use rand::seq::index::sample;
 use rand_chacha::ChaCha8Rng;
-use rayon::prelude::*;
 
-use crate::cholesky::{cholesky, solve_lower};
 use crate::kmeans::KMeans;
-use crate::neighbours::squared_distances;
+use crate::neighbours::{least, squared_distances};
 use crate::params::{Check, Method, Params, predicts_with_linfa, speaks_linfa};
-use crate::products::{BLOCK, product_of_columns};
-use crate::rows::{RowEmbedding, RowModel, fitting};
+use crate::products::mean;
+use crate::rows::{RowEmbedding, RowModel, fitting, squarable};
 use crate::{Error, Result};
+
+mod em;
+
+use em::{Fit, Gaussians, improved, joint, log_sum, normalised};
 
 /// Which form the covariances of a mixture have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub enum Covariance {
     Tied,
     /// Ellipsoids along the axes: D numbers each.
     Diagonal,
-    /// Balls, in units of the columns' standard deviations: a number each.
+    /// Balls in the rows as they are, whatever the units of their columns: a number each.
     Spherical,
 }
 
@@ -33,10 +33,13 @@ pub enum Covariance {
 /// p(x) = Σ πₖ N(x; mₖ, Σₖ)
 /// ```
 ///
-/// Columns are brought to unit variance, to which `regular` is added, so that a component of few rows stays one, and constant columns
-/// do no harm. One start takes the clusters of k-means, each other one gives every row to the nearest of as many random rows as components; a few
-/// rounds tell which start is the likeliest, and that one is brought to its end. Long, thin clusters need many starts. A mixture
-/// that is not at its end after all rounds is the best one found, and says so ([`GaussianMixtureModel::converged`]).
+/// Columns are brought to unit variance (for balls, which have one width along all columns, to unit variance in the mean), to which
+/// `regular` is added, so that a component of few rows stays one, and constant columns do no harm. One start takes the clusters
+/// of k-means, each other one gives every row to the nearest of as many random rows as components; a few rounds tell which
+/// start is the likeliest, and that one is brought to its end. A component of too few rows has directions without variance, and
+/// any likelihood that `regular` lets it have: starts in which each has D + 1 rows (2, if its axes are given; 1 of tied ones) go
+/// before all others. Long, thin clusters need many starts. A mixture that is not at its end after all rounds is the best one
+/// found, and says so ([`GaussianMixtureModel::converged`]).
 ///
 /// Reference: Dempster, Laird & Rubin 1977, J. R. Stat. Soc. B 39, 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,12 +54,6 @@ pub struct GaussianMixture {
 
 /// Rounds of each start before the choice.
 const TRIAL: usize = 20;
-
-/// Gain of ln p of a row in a round below which a mixture is at its end.
-const TOLERANCE: f64 = 1e-6;
-
-/// Rows that a component cannot have fewer of.
-const LEAST: f64 = 1e-3;
 
 impl GaussianMixture {
     /// A mixture of so many components, 1 to one below the number of rows; of full covariances, from 5 starts.
@@ -140,14 +137,14 @@ impl Method for GaussianMixture {
     type Model = GaussianMixtureModel;
 
     fn fit_rows(&self, rows: ArrayView2<'_, f64>) -> Result<GaussianMixtureModel> {
-        let ((n, d), k) = (rows.dim(), self.components);
+        let (n, k) = (rows.nrows(), self.components);
         if k >= n {
             let accepted = format!("1 to {}, one below the number of rows", n - 1);
             return Err(Error::parameter("number of components", k, accepted));
         }
-        let mean = rows.sum_axis(Axis(0)) / n as f64;
-        let sd = rows.std_axis(Axis(0), 0.0);
-        let sd = Array1::from_shape_fn(d, |j| if sd[j] > 1e-12 * mean[j].abs() { sd[j] } else { 1.0 });
+        squarable(rows)?;
+        let mean = mean(rows);
+        let sd = units(rows, &mean, self.covariance);
         let scaled = (&rows - &mean) / &sd;
         let trial = |start: usize| -> Result<Option<Fit>> {
             let seeds = if start == 0 {
@@ -162,13 +159,13 @@ impl Method for GaussianMixture {
             for (mut row, distances) in shares.rows_mut().into_iter().zip(distances.rows()) {
                 row[least(distances)] = 1.0;
             }
-            Ok(self.improved(scaled.view(), shares, TRIAL.min(self.rounds)))
+            Ok(improved(scaled.view(), shares, self.covariance, self.regular, TRIAL.min(self.rounds)))
         };
         let mut best: Option<Fit> = None;
         for start in 0..self.starts {
             // The earlier of equal starts stays.
             best = match (best, trial(start)?) {
-                (Some(best), Some(new)) if new.likelihood > best.likelihood => Some(new),
+                (Some(best), Some(new)) if new.goes_before(&best) => Some(new),
                 (None, new) => new,
                 (best, _) => best,
             };
@@ -178,124 +175,47 @@ impl Method for GaussianMixture {
             Error::parameter("number of components", k, accepted)
         })?;
         let rest = self.rounds.saturating_sub(TRIAL);
-        let best = match (best.converged, best.shares_of(scaled.view())) {
-            (false, shares) if rest > 0 => self.improved(scaled.view(), shares, rest).unwrap_or(best),
-            _ => best,
+        let best = if best.converged || rest == 0 {
+            best
+        } else {
+            improved(scaled.view(), best.shares.clone(), self.covariance, self.regular, rest).unwrap_or(best)
         };
-        Ok(best.rescaled(&mean, &sd, n))
+        Ok(best.rescaled(&mean, &sd))
     }
 }
 
-/// Place of the smallest.
-fn least(values: ArrayView1<'_, f64>) -> usize {
-    (0..values.len()).min_by(|a, b| values[*a].total_cmp(&values[*b])).unwrap_or(0)
-}
-
-/// A mixture in the columns of unit variance.
-struct Fit {
-    weights: Array1<f64>,
-    means: Array2<f64>,
-    factors: Vec<Array2<f64>>,
-    likelihood: f64,
-    converged: bool,
-    covariance: Covariance,
-}
-
-impl GaussianMixture {
-    /// The mixture of these shares of the components in the rows (N, K).
-    fn maximised(&self, rows: ArrayView2<'_, f64>, shares: &Array2<f64>) -> Option<Fit> {
-        let (n, d) = rows.dim();
-        let counts = shares.sum_axis(Axis(0));
-        if counts.iter().any(|c| *c < LEAST) {
-            return None;
+/// Standard deviations of the columns, by which they are divided; one for all, of balls, and 1 where nothing varies.
+fn units(rows: ArrayView2<'_, f64>, mean: &Array1<f64>, covariance: Covariance) -> Array1<f64> {
+    let mut sd = rows.std_axis(Axis(0), 0.0);
+    sd.zip_mut_with(mean, |sd, mean| {
+        if *sd <= 1e-12 * mean.abs() {
+            *sd = 0.0;
         }
-        let means = product_of_columns(shares.view(), rows) / counts.view().insert_axis(Axis(1));
-        let regular = |mut covariance: Array2<f64>| {
-            covariance.diag_mut().mapv_inplace(|v| v + self.regular);
-            covariance
-        };
-        let factors = match self.covariance {
-            Covariance::Full | Covariance::Tied => {
-                let of = |k: usize| {
-                    let mut off = &rows - &means.row(k);
-                    for (mut row, share) in off.rows_mut().into_iter().zip(shares.column(k)) {
-                        row *= share.sqrt();
-                    }
-                    product_of_columns(off.view(), off.view())
-                };
-                if self.covariance == Covariance::Tied {
-                    let sum = (0..counts.len()).map(of).fold(Array2::zeros((d, d)), |sum, part| sum + part);
-                    vec![cholesky(regular(sum / n as f64))?]
-                } else {
-                    let factors = (0..counts.len()).into_par_iter().map(|k| cholesky(regular(of(k) / counts[k])));
-                    factors.collect::<Option<Vec<_>>>()?
-                }
-            }
-            Covariance::Diagonal | Covariance::Spherical => {
-                let squares = product_of_columns(shares.view(), rows.mapv(|v| v * v).view());
-                let variances = squares / counts.view().insert_axis(Axis(1)) - means.mapv(|m| m * m);
-                let factor = |k: usize| {
-                    let own = variances.row(k).mapv(|v| v.max(0.0));
-                    let own = if self.covariance == Covariance::Spherical {
-                        Array1::from_elem(d, own.mean().unwrap_or(0.0))
-                    } else {
-                        own
-                    };
-                    Array2::from_diag(&own.mapv(|v| (v + self.regular).sqrt()))
-                };
-                (0..counts.len()).map(factor).collect()
-            }
-        };
-        let (weights, covariance) = (counts / n as f64, self.covariance);
-        Some(Fit { weights, means, factors, likelihood: f64::NEG_INFINITY, converged: false, covariance })
+    });
+    if covariance == Covariance::Spherical {
+        sd.fill((sd.dot(&sd) / sd.len() as f64).sqrt());
     }
-
-    fn improved(&self, rows: ArrayView2<'_, f64>, mut shares: Array2<f64>, rounds: usize) -> Option<Fit> {
-        let mut last: Option<Fit> = None;
-        for _ in 0..rounds {
-            // A component that has lost its rows ends a start, but what it was before is a mixture still.
-            let Some(mut model) = self.maximised(rows, &shares) else { break };
-            let log_p = joint(rows, model.weights.view(), model.means.view(), &model.factors, self.covariance);
-            let log_sums = log_p.map_axis(Axis(1), log_sum);
-            model.likelihood = log_sums.mean()?;
-            if !model.likelihood.is_finite() {
-                break;
-            }
-            shares = (log_p - log_sums.insert_axis(Axis(1))).mapv(f64::exp);
-            let gain = last.as_ref().map_or(f64::INFINITY, |l| model.likelihood - l.likelihood);
-            model.converged = gain.abs() < TOLERANCE;
-            let done = model.converged;
-            last = Some(model);
-            if done {
-                break;
-            }
-        }
-        last
-    }
+    sd.mapv(|sd| if sd > 0.0 { sd } else { 1.0 })
 }
 
 impl Fit {
-    fn shares_of(&self, rows: ArrayView2<'_, f64>) -> Array2<f64> {
-        shares(&joint(rows, self.weights.view(), self.means.view(), &self.factors, self.covariance))
-    }
-
     /// The same of rows that are `mean` + `sd`·x, with what it costs to write down.
-    fn rescaled(mut self, mean: &Array1<f64>, sd: &Array1<f64>, n: usize) -> GaussianMixtureModel {
-        let (k, d) = self.means.dim();
+    fn rescaled(self, mean: &Array1<f64>, sd: &Array1<f64>) -> GaussianMixtureModel {
+        let Gaussians { weights, means, mut factors, covariance } = self.gaussians;
+        let ((k, d), n) = (means.dim(), self.shares.nrows() as f64);
         let log_likelihood = self.likelihood - sd.iter().map(|s| s.ln()).sum::<f64>();
-        self.means = &self.means * sd + mean;
-        self.factors.iter_mut().for_each(|factor| *factor *= &sd.view().insert_axis(Axis(1)));
-        let free = free(self.covariance, k, d) as f64;
-        let twice = 2.0 * n as f64 * log_likelihood;
+        factors.iter_mut().for_each(|factor| *factor *= &sd.view().insert_axis(Axis(1)));
+        let free = free(covariance, k, d) as f64;
+        let twice = 2.0 * n * log_likelihood;
         GaussianMixtureModel {
-            weights: self.weights,
-            means: self.means,
+            weights,
+            means: means * sd + mean,
             log_likelihood,
             converged: self.converged,
             aic: 2.0 * free - twice,
-            bic: free * (n as f64).ln() - twice,
-            covariance: self.covariance,
-            factors: self.factors,
+            bic: free * n.ln() - twice,
+            covariance,
+            factors,
         }
     }
 }
@@ -309,53 +229,6 @@ fn free(covariance: Covariance, k: usize, d: usize) -> usize {
         Covariance::Spherical => k,
     };
     k * d + k - 1 + shapes
-}
-
-/// ln Σ eˣ.
-fn log_sum(values: ArrayView1<'_, f64>) -> f64 {
-    let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    most + values.iter().map(|v| (v - most).exp()).sum::<f64>().ln()
-}
-
-/// p(k|x) of ln πₖ N(x; mₖ, Σₖ).
-fn shares(log_p: &Array2<f64>) -> Array2<f64> {
-    let log_sums = log_p.map_axis(Axis(1), log_sum);
-    (log_p - &log_sums.insert_axis(Axis(1))).mapv(f64::exp)
-}
-
-/// ln πₖ N(x; mₖ, Σₖ), (N, K).
-fn joint(
-    rows: ArrayView2<'_, f64>,
-    weights: ArrayView1<'_, f64>,
-    means: ArrayView2<'_, f64>,
-    factors: &[Array2<f64>],
-    covariance: Covariance,
-) -> Array2<f64> {
-    let (n, d) = rows.dim();
-    let round = matches!(covariance, Covariance::Diagonal | Covariance::Spherical);
-    let mut log_p = Array2::zeros((n, weights.len()));
-    let blocks = log_p.axis_chunks_iter_mut(Axis(0), BLOCK).into_par_iter();
-    blocks.zip(rows.axis_chunks_iter(Axis(0), BLOCK)).for_each(|(mut log_p, rows)| {
-        // One point to a column, so that a step of the substitution goes along contiguous numbers.
-        let points = rows.t().as_standard_layout().into_owned();
-        for k in 0..weights.len() {
-            let factor = &factors[k.min(factors.len() - 1)];
-            let mut off = &points - &means.row(k).insert_axis(Axis(1));
-            if round {
-                off /= &factor.diag().insert_axis(Axis(1));
-            } else {
-                solve_lower(factor.view(), off.view_mut());
-            }
-            let log_det: f64 = factor.diag().iter().map(|v| v.ln()).sum();
-            let constant = weights[k].ln() - log_det - 0.5 * d as f64 * TAU.ln();
-            let mut column = log_p.column_mut(k);
-            column.fill(constant);
-            for row in off.rows() {
-                column.iter_mut().zip(row).for_each(|(sum, y)| *sum -= 0.5 * y * y);
-            }
-        }
-    });
-    log_p
 }
 
 impl GaussianMixtureModel {
@@ -372,23 +245,25 @@ impl GaussianMixtureModel {
         Ok(factor.dot(&factor.t()))
     }
 
-    fn joint(&self, rows: ArrayView2<'_, f64>) -> Array2<f64> {
-        joint(rows, self.weights.view(), self.means.view(), &self.factors, self.covariance)
+    /// ln πₖ N(x; mₖ, Σₖ), (N, K).
+    fn joint(&self, rows: ArrayView2<'_, f64>) -> Result<Array2<f64>> {
+        fitting(rows, self.width())?;
+        squarable(rows)?;
+        Ok(joint(rows, self.weights.view(), self.means.view(), &self.factors, self.covariance))
     }
 
-    /// ln p of each row.
+    /// ln p of each row; −∞ of one so far from all components that f64 has no number for it.
     ///
     /// # Shapes
     /// (N, D) → N; D as in the fit.
     ///
     /// # Errors
-    /// If the rows have another width, or a value is not finite.
+    /// If the rows have another width, or a value is not finite or beyond ±1e140.
     pub fn log_densities(&self, rows: ArrayView2<'_, f64>) -> Result<Array1<f64>> {
-        fitting(rows, self.width())?;
-        Ok(self.joint(rows).map_axis(Axis(1), log_sum))
+        Ok(self.joint(rows)?.map_axis(Axis(1), log_sum))
     }
 
-    /// Share of each component in rows, p(k|x).
+    /// Share of each component in rows, p(k|x); equal ones where ln p is −∞.
     ///
     /// # Shapes
     /// (N, D) → (N, K); D as in the fit.
@@ -396,8 +271,7 @@ impl GaussianMixtureModel {
     /// # Errors
     /// As [`GaussianMixtureModel::log_densities`].
     pub fn shares(&self, rows: ArrayView2<'_, f64>) -> Result<Array2<f64>> {
-        fitting(rows, self.width())?;
-        Ok(shares(&self.joint(rows)))
+        Ok(normalised(self.joint(rows)?).0)
     }
 
     /// The likeliest component of each row, from 0.
@@ -408,8 +282,7 @@ impl GaussianMixtureModel {
     /// # Errors
     /// As [`GaussianMixtureModel::log_densities`].
     pub fn classes(&self, rows: ArrayView2<'_, f64>) -> Result<Array1<i64>> {
-        fitting(rows, self.width())?;
-        Ok(self.joint(rows).map_axis(Axis(1), |row| most(row) as i64))
+        Ok(self.joint(rows)?.map_axis(Axis(1), |row| most(row) as i64))
     }
 }
 

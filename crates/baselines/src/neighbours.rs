@@ -1,9 +1,10 @@
-//! The nearest rows of each row, exactly.
+//! Distances without cancellation, and the nearest rows of each row, exactly.
 
-use ndarray::{Array2, ArrayView2, Axis, s};
+use ndarray::linalg::general_mat_mul;
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, s};
 use rayon::prelude::*;
 
-use crate::products::{BLOCK, product, squares};
+use crate::products::{BLOCK, mean, squares};
 
 /// Rows near each row, nearest first.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,53 +16,127 @@ pub(crate) struct Neighbours {
 }
 
 /// The `k` rows of `among` nearest to each of `rows`; of `rows` themselves, the others, if `among` is none. There are at least
-/// `k` of them.
+/// `k` of them, and at least one. Of equally far rows the earlier ones are taken.
 ///
-/// |a − b|² = |a|² + |b|² − 2 a·b finds candidates, whose distances are then computed anew, without cancellation.
+/// |a − b|² = |a|² + |b|² − 2 a·b, less and more what rounding may do to it, leaves all rows that may be among the nearest. Their
+/// distances are then computed without cancellation.
 pub(crate) fn nearest<'a>(rows: ArrayView2<'a, f64>, among: Option<ArrayView2<'a, f64>>, k: usize) -> Neighbours {
     let (others, themselves) = (among.unwrap_or(rows), among.is_none());
-    let (n, m) = (rows.nrows(), others.nrows());
-    let centre = others.sum_axis(Axis(0)) / m.max(1) as f64;
-    let (rows, others) = (&rows - &centre, &others - &centre);
-    let lengths = squares(others.view());
-    let spare = (k + 8).min(if themselves { m - 1 } else { m });
+    let n = rows.nrows();
     let (mut found, mut distances) = (Array2::zeros((n, k)), Array2::zeros((n, k)));
+    if k == 0 || others.is_empty() {
+        return Neighbours { rows: found, distances };
+    }
+    let centre = mean(others);
+    let about = &others - &centre;
+    let lengths = squares(about.view());
+    // As a part of |a|² + |b|², twice what it may be at worst.
+    let rounding = 2.0 * (rows.ncols() + 4) as f64 * f64::EPSILON;
     let blocks = found.axis_chunks_iter_mut(Axis(0), BLOCK).into_par_iter();
     let blocks = blocks.zip(distances.axis_chunks_iter_mut(Axis(0), BLOCK)).enumerate();
     blocks.for_each(|(block, (mut found, mut distances))| {
         let first = block * BLOCK;
-        let part = rows.slice(s![first..first + found.nrows(), ..]);
-        let along = part.dot(&others.t());
-        let mut order: Vec<(f64, usize)> = Vec::with_capacity(m);
-        for (i, along) in along.axis_iter(Axis(0)).enumerate() {
+        let part = &rows.slice(s![first..first + found.nrows(), ..]) - &centre;
+        let along = part.dot(&about.t());
+        let (mut lows, mut order) = (Vec::with_capacity(lengths.len()), Vec::with_capacity(lengths.len()));
+        for (slot, along) in along.outer_iter().enumerate() {
+            let i = first + slot;
+            // |b|² − 2 a·b, less the doubt of its first part.
+            lows.clear();
+            lows.extend(along.iter().zip(&lengths).map(|(dot, length)| length * (1.0 - rounding) - 2.0 * dot).zip(0..));
+            if themselves {
+                lows.swap_remove(i);
+            }
+            let Some(last) = k.min(lows.len()).checked_sub(1) else { continue };
+            let (nearer, last, _) = lows.select_nth_unstable_by(last, by_distance);
+            let highest = |(low, j): &(f64, usize)| low + 2.0 * rounding * lengths[*j];
+            let most = nearer.iter().map(highest).fold(highest(last), f64::max);
+            let row = part.row(slot);
+            let most = most + 2.0 * rounding * row.dot(&row);
             order.clear();
-            let candidates = along.iter().zip(&lengths).map(|(dot, length)| length - 2.0 * dot).zip(0..);
-            order.extend(candidates.filter(|(_, j)| !(themselves && *j == first + i)));
-            let nearer = |a: &(f64, usize), b: &(f64, usize)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
-            if spare < order.len() {
-                order.select_nth_unstable_by(spare, nearer);
-                order.truncate(spare);
+            order.extend(lows.iter().filter(|(low, _)| *low <= most).map(|(_, j)| *j));
+            // In their order, for among as many equal ones as are asked for, later rows need no look.
+            order.sort_unstable();
+            lows.clear();
+            let mut equal = 0;
+            for j in &order {
+                let square = squared_distance(rows.row(i), others.row(*j));
+                lows.push((square, *j));
+                equal += usize::from(square == 0.0);
+                if equal == k {
+                    break;
+                }
             }
-            let row = part.row(i);
-            for (square, j) in &mut order {
-                *square = row.iter().zip(others.row(*j)).map(|(a, b)| (a - b) * (a - b)).sum();
-            }
-            order.sort_unstable_by(nearer);
-            for (slot, (square, j)) in order.iter().take(k).enumerate() {
-                (found[(i, slot)], distances[(i, slot)]) = (*j, square.sqrt());
+            lows.sort_unstable_by(by_distance);
+            for (slot_of, (square, j)) in lows.iter().take(k).enumerate() {
+                (found[(slot, slot_of)], distances[(slot, slot_of)]) = (*j, square.sqrt());
             }
         }
     });
     Neighbours { rows: found, distances }
 }
 
-/// Squared distances of all rows to a few `points`, (N, points), never below 0.
-pub(crate) fn squared_distances(rows: ArrayView2<'_, f64>, points: ArrayView2<'_, f64>) -> Array2<f64> {
-    let (of_rows, of_points) = (squares(rows), squares(points));
-    let mut out = product(rows, points.t());
-    for (mut row, square) in out.axis_iter_mut(Axis(0)).zip(of_rows) {
-        row.iter_mut().zip(&of_points).for_each(|(v, p)| *v = (square + p - 2.0 * *v).max(0.0));
+fn by_distance(a: &(f64, usize), b: &(f64, usize)) -> std::cmp::Ordering {
+    a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))
+}
+
+/// |a − b|².
+pub(crate) fn squared_distance(a: ArrayView1<'_, f64>, b: ArrayView1<'_, f64>) -> f64 {
+    a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum()
+}
+
+/// Place of the smallest, of equal ones the first.
+pub(crate) fn least(values: ArrayView1<'_, f64>) -> usize {
+    (0..values.len()).min_by(|a, b| values[*a].total_cmp(&values[*b])).unwrap_or(0)
+}
+
+/// A few points, at least one, to which distances are asked for.
+pub(crate) struct Points<'a> {
+    points: ArrayView2<'a, f64>,
+    centre: Array1<f64>,
+    about: Array2<f64>,
+    squares: Vec<f64>,
+}
+
+/// A squared distance below this part of |a|² + |b|² has lost too many of its digits.
+const CLOSE: f64 = 1e-4;
+
+impl<'a> Points<'a> {
+    pub(crate) fn new(points: ArrayView2<'a, f64>) -> Self {
+        let centre = mean(points);
+        let about = &points - &centre;
+        let squares = about.outer_iter().map(|p| p.dot(&p)).collect();
+        Self { points, centre, about, squares }
     }
+
+    /// Squared distances of a block of rows, (N, points), by one thread.
+    ///
+    /// |a − b|² = |a|² + |b|² − 2 a·b about the mean of the points, and Σ (a − b)² where little is left of that: to 2e−12·(D + 4)
+    /// of itself.
+    pub(crate) fn squared_distances(&self, rows: ArrayView2<'_, f64>) -> Array2<f64> {
+        let mut out = Array2::zeros((rows.nrows(), self.squares.len()));
+        let about = &rows - &self.centre;
+        general_mat_mul(-2.0, &about, &self.about.t(), 0.0, &mut out);
+        for ((mut out, about), row) in out.outer_iter_mut().zip(about.outer_iter()).zip(rows.outer_iter()) {
+            let square = about.dot(&about);
+            for ((v, of_point), point) in out.iter_mut().zip(&self.squares).zip(self.points.outer_iter()) {
+                let squares = square + of_point;
+                *v += squares;
+                if *v <= CLOSE * squares {
+                    *v = squared_distance(row, point);
+                }
+            }
+        }
+        out
+    }
+}
+
+/// Squared distances of all rows to a few `points`, at least one, (N, points).
+pub(crate) fn squared_distances(rows: ArrayView2<'_, f64>, points: ArrayView2<'_, f64>) -> Array2<f64> {
+    let points = Points::new(points);
+    let mut out = Array2::zeros((rows.nrows(), points.squares.len()));
+    let blocks = out.axis_chunks_iter_mut(Axis(0), BLOCK).into_par_iter().zip(rows.axis_chunks_iter(Axis(0), BLOCK));
+    blocks.for_each(|(mut out, rows)| out.assign(&points.squared_distances(rows)));
     out
 }
 
@@ -90,6 +165,23 @@ mod tests {
                 assert_eq!(found.rows.row(i).to_vec(), order[..5]);
                 assert!((found.distances[(i, 4)] - distance(order[4])).abs() < 1e-9);
             }
+        }
+    }
+
+    #[test]
+    fn near_rows_far_from_the_mean_are_told_apart() {
+        // Two groups whose distance squared times the rounding of f64 is more than the distances within them squared.
+        let rows = Array2::from_shape_fn((40, 1), |(i, _)| {
+            (i % 20) as f64 / 8192.0 + if i < 20 { 0.0 } else { f64::from(1 << 20) }
+        });
+        let found = nearest(rows.view(), None, 3);
+        for i in 0..40 {
+            let distance = |j: usize| (rows[(i, 0)] - rows[(j, 0)]).abs();
+            let mut order: Vec<usize> = (0..40).filter(|j| *j != i).collect();
+            order.sort_by(|a, b| distance(*a).total_cmp(&distance(*b)));
+            let expected: Vec<f64> = order[..3].iter().map(|j| distance(*j)).collect();
+            assert_eq!(found.rows.row(i).to_vec(), order[..3], "row {i}");
+            assert_eq!(found.distances.row(i).to_vec(), expected, "row {i}");
         }
     }
 

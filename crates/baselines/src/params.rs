@@ -83,11 +83,11 @@ where
     }
 }
 
-/// linfa's `Fit` of a method on any matrix.
+/// linfa's `Fit` of a method on any matrix; a method may be generic.
 macro_rules! fits_with_linfa {
-    ($method:ty, $model:ty) => {
-        impl<S: ndarray::Data<Elem = f64>, T> linfa::traits::Fit<ndarray::ArrayBase<S, ndarray::Ix2>, T, crate::Error>
-            for $method
+    ($method:ty, $model:ty $(; $of:ident: $bound:path)?) => {
+        impl<S: ndarray::Data<Elem = f64>, T $(, $of: $bound)?>
+            linfa::traits::Fit<ndarray::ArrayBase<S, ndarray::Ix2>, T, crate::Error> for $method
         {
             type Object = $model;
 
@@ -103,12 +103,10 @@ macro_rules! fits_with_linfa {
     };
 }
 
-/// linfa's `Fit` of a method on any matrix, and its `Transformer`, the columns of the embedding.
-macro_rules! speaks_linfa {
-    ($method:ty, $model:ty) => {
-        crate::params::fits_with_linfa!($method, $model);
-
-        impl<S: ndarray::Data<Elem = f64>>
+/// linfa's `Transformer` of a model: the columns of the embedding.
+macro_rules! transforms_with_linfa {
+    ($model:ty $(; $of:ident: $bound:path)?) => {
+        impl<S: ndarray::Data<Elem = f64> $(, $of: $bound)?>
             linfa::traits::Transformer<&ndarray::ArrayBase<S, ndarray::Ix2>, crate::Result<ndarray::Array2<f64>>>
             for $model
         {
@@ -119,10 +117,18 @@ macro_rules! speaks_linfa {
     };
 }
 
+/// linfa's `Fit` of a method on any matrix, and `Transformer` of its model.
+macro_rules! speaks_linfa {
+    ($method:ty, $model:ty) => {
+        crate::params::fits_with_linfa!($method, $model);
+        crate::params::transforms_with_linfa!($model);
+    };
+}
+
 /// linfa's `Predict` of a model with classes; −1 is none.
 macro_rules! predicts_with_linfa {
-    ($model:ty) => {
-        impl<S: ndarray::Data<Elem = f64>>
+    ($model:ty $(; $of:ident: $bound:path)?) => {
+        impl<S: ndarray::Data<Elem = f64> $(, $of: $bound)?>
             linfa::traits::PredictInplace<ndarray::ArrayBase<S, ndarray::Ix2>, crate::Result<ndarray::Array1<i64>>>
             for $model
         {
@@ -145,4 +151,4 @@ macro_rules! predicts_with_linfa {
     };
 }
 
-pub(crate) use {fits_with_linfa, predicts_with_linfa, speaks_linfa};
+pub(crate) use {fits_with_linfa, predicts_with_linfa, speaks_linfa, transforms_with_linfa};

@@ -1,9 +1,9 @@
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 
 use crate::params::{Check, Method, Params, speaks_linfa};
-use crate::products::{centred, mean, product, scatter};
+use crate::products::{centred, is_rounding, mean, product, scatter};
 use crate::rows::{RowEmbedding, RowModel, fitting, squarable};
-use crate::solve::{directions, point_up};
+use crate::solve::{directions, point_up, up_to};
 use crate::svd::leading;
 use crate::{Error, Result};
 
@@ -83,12 +83,7 @@ impl Method for Pca {
             let accepted = format!("1 to {largest} for {n} rows of {d} numbers");
             return Err(Error::parameter("number of components", k, accepted));
         }
-        squarable(rows)?;
-        let mean = mean(rows);
-        let squares = scatter(rows, &mean);
-        if is_rounding(squares, &mean, n as f64) {
-            return Err(Error::Rank { components: k, rank: 0 });
-        }
+        let (mean, squares) = spread(rows, k)?;
         let (along, components) = match self.solver {
             PcaSolver::Exact => directions(&centred(rows, &mean), k)?,
             PcaSolver::Randomised { powers } => {
@@ -104,9 +99,15 @@ impl Method for Pca {
     }
 }
 
-/// Whether the squares of `n` rows about their mean are what its rounding leaves of equal rows.
-pub(crate) fn is_rounding(squares: f64, mean: &Array1<f64>, n: f64) -> bool {
-    squares <= (1e-14 * mean.dot(mean).sqrt()).powi(2) * n
+/// The mean of the rows and the sum of their squares about it, of rows that differ.
+fn spread(rows: ArrayView2<'_, f64>, components: usize) -> Result<(Array1<f64>, f64)> {
+    squarable(rows)?;
+    let mean = mean(rows);
+    let squares = scatter(rows, &mean);
+    if is_rounding(squares, &mean, rows.nrows() as f64) {
+        return Err(Error::Rank { components, rank: 0 });
+    }
+    Ok((mean, squares))
 }
 
 /// Fitted principal components.
@@ -122,6 +123,14 @@ impl PcaModel {
     /// Of `n` rows, with `squares` about their mean, and such a part of them `along` each component.
     pub(crate) fn new(mean: Array1<f64>, components: Array2<f64>, along: &Array1<f64>, squares: f64, n: f64) -> Self {
         Self { mean, components, variance: along / (n - 1.0), ratio: along / squares }
+    }
+
+    /// Of so many components, or of as many as the rows have if they are fewer.
+    pub(crate) fn up_to(rows: ArrayView2<'_, f64>, components: usize) -> Result<Self> {
+        let (mean, squares) = spread(rows, components)?;
+        let n = rows.nrows();
+        let (along, found) = up_to(&centred(rows, &mean), components.min(n - 1).min(rows.ncols()))?;
+        Ok(Self::new(mean, found, &along, squares, n as f64))
     }
 
     /// The mean row, D.
@@ -166,10 +175,6 @@ impl RowModel for PcaModel {
 
     fn rows_of(&self, columns: ArrayView2<'_, f64>) -> Option<Array2<f64>> {
         Some(product(columns, self.components.view()) + &self.mean)
-    }
-
-    fn goes_back(&self) -> bool {
-        true
     }
 
     fn parameters(&self) -> Option<usize> {
@@ -334,6 +339,43 @@ mod tests {
         for copies in [7, 8, 100] {
             let same = data.select(&vec![2; copies]).unwrap();
             assert_eq!(Pca::params(2).fit_patches(&same).unwrap_err(), Error::Rank { components: 2, rank: 0 });
+        }
+    }
+
+    #[test]
+    fn components_are_the_same_at_any_scale() {
+        for (n, d) in [(300, 20), (20, 300)] {
+            let rows = falling(n, d) - 100.0;
+            let one = Pca::params(3).fit_matrix(rows.view()).unwrap();
+            for (scale, solver) in [1e-100, 1e100]
+                .into_iter()
+                .flat_map(|s| [PcaSolver::Exact, PcaSolver::Randomised { powers: 20 }].map(|solver| (s, solver)))
+            {
+                let model = Pca::params(3).solver(solver).fit_matrix((&rows * scale).view()).unwrap();
+                assert!((&model.components() - &one.components()).iter().all(|d| d.abs() < 1e-5), "{n}×{d}, {scale:e}");
+                close(model.explained_variance_ratio().to_vec(), &one.explained_variance_ratio().to_vec(), 1e-9);
+            }
+        }
+    }
+
+    #[test]
+    fn a_large_scan_of_equal_rows_has_no_direction() {
+        let rows = Array2::from_elem((512 * 512, 3), 0.1);
+        assert_eq!(Pca::params(1).fit_matrix(rows.view()), Err(Error::Rank { components: 1, rank: 0 }));
+    }
+
+    #[test]
+    fn threads_change_no_bit() {
+        let (tall, wide) = (falling(1500, 40), falling(40, 700));
+        for (rows, solver) in [(&tall, PcaSolver::Exact), (&wide, PcaSolver::Exact)]
+            .into_iter()
+            .chain([(&tall, PcaSolver::Randomised { powers: 2 })])
+        {
+            let on = |threads: usize| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| Pca::params(3).solver(solver).fit_matrix(rows.view()).unwrap())
+            };
+            assert_eq!(on(1), on(3), "{solver:?}");
         }
     }
 

@@ -6,8 +6,15 @@ use rayon::prelude::*;
 
 /// Rows of a block: few enough for a second-level cache, enough for the product to be worth a task.
 pub(crate) const BLOCK: usize = 256;
+/// Parts of rows whose sums are held at a time, whatever the number of threads.
+const PARTS: usize = 32;
 /// Columns of a block of a Gram matrix.
 const HALF: usize = BLOCK / 2;
+
+/// Rows of a part, for sums too large to be held of every block.
+pub(crate) fn part(rows: usize) -> usize {
+    rows.div_ceil(PARTS).max(BLOCK)
+}
 
 /// A·B.
 pub(crate) fn product(a: ArrayView2<'_, f64>, b: ArrayView2<'_, f64>) -> Array2<f64> {
@@ -26,7 +33,7 @@ pub(crate) fn product_of_columns(a: ArrayView2<'_, f64>, b: ArrayView2<'_, f64>)
     if a.ncols() >= 2 * BLOCK {
         return product(a.t(), b);
     }
-    let rows = a.nrows().div_ceil(16).max(BLOCK);
+    let rows = part(a.nrows());
     let blocks = a.axis_chunks_iter(Axis(0), rows).into_par_iter().zip(b.axis_chunks_iter(Axis(0), rows));
     let sums: Vec<Array2<f64>> = blocks.map(|(a, b)| a.t().dot(&b)).collect();
     sums.into_iter().fold(Array2::zeros((a.ncols(), b.ncols())), |sum, part| sum + part)
@@ -51,11 +58,17 @@ pub(crate) fn gram(a: ArrayView2<'_, f64>) -> Array2<f64> {
     out
 }
 
-/// Mean of the rows, of which there is at least one.
+/// Mean of the rows, of which there is at least one; of equal rows exactly the row, for what differs from the first is summed.
 pub(crate) fn mean(rows: ArrayView2<'_, f64>) -> Array1<f64> {
-    let sums: Vec<Array1<f64>> =
-        rows.axis_chunks_iter(Axis(0), BLOCK).into_par_iter().map(|part| part.sum_axis(Axis(0))).collect();
-    sums.into_iter().fold(Array1::zeros(rows.ncols()), |sum, part| sum + part) / rows.nrows() as f64
+    let first = rows.row(0);
+    let of = |part: ArrayView2<'_, f64>| {
+        let mut sum = Array1::<f64>::zeros(first.len());
+        part.outer_iter().for_each(|row| Zip::from(&mut sum).and(row).and(first).for_each(|s, v, f| *s += v - f));
+        sum
+    };
+    let sums: Vec<Array1<f64>> = rows.axis_chunks_iter(Axis(0), BLOCK).into_par_iter().map(of).collect();
+    let sum = sums.into_iter().fold(Array1::zeros(first.len()), |sum, part| sum + part);
+    sum / rows.nrows() as f64 + first
 }
 
 /// Rows without their mean.
@@ -76,6 +89,11 @@ pub(crate) fn scatter(rows: ArrayView2<'_, f64>, mean: &Array1<f64>) -> f64 {
     let of = |row: ndarray::ArrayView1<'_, f64>| row.iter().zip(mean).map(|(v, m)| (v - m) * (v - m)).sum::<f64>();
     let sums: Vec<f64> = rows.axis_iter(Axis(0)).into_par_iter().with_min_len(BLOCK).map(of).collect();
     sums.iter().sum()
+}
+
+/// Whether the squares of `n` rows about their [`mean`] are no more than rounding makes of equal rows.
+pub(crate) fn is_rounding(squares: f64, mean: &Array1<f64>, n: f64) -> bool {
+    squares <= (1e-14 * mean.dot(mean).sqrt()).powi(2) * n
 }
 
 /// Squares of the lengths of rows.
@@ -112,5 +130,13 @@ mod tests {
         let about = centred(rows.view(), &found);
         assert_eq!(about, &rows - &found);
         assert_eq!(scatter(rows.view(), &found), about.iter().map(|v| v * v).sum::<f64>());
+    }
+
+    #[test]
+    fn equal_rows_are_their_mean() {
+        let rows = Array2::from_elem((100_000, 2), 0.1);
+        let mean = mean(rows.view());
+        assert_eq!(mean.to_vec(), [0.1, 0.1]);
+        assert!(is_rounding(scatter(rows.view(), &mean), &mean, 1e5) && !is_rounding(1e-20, &mean, 1e5));
     }
 }

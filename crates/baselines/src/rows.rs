@@ -51,9 +51,9 @@ pub trait RowModel {
         None
     }
 
-    /// Whether [`RowModel::rows_of`] goes back.
+    /// Whether [`RowModel::rows_of`] goes back, of no rows for a try.
     fn goes_back(&self) -> bool {
-        false
+        self.rows_of(Array2::zeros((0, self.names().len())).view()).is_some()
     }
 
     /// Numbers that were fitted, if they can be counted; if nothing else is said, those of the patterns.

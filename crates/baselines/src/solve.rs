@@ -41,6 +41,14 @@ pub(crate) fn directions(data: &Array2<f64>, k: usize) -> Result<(Array1<f64>, A
     Ok((values, directions))
 }
 
+/// The same, or as many directions as the rows vary along if they are fewer than `k`, but at least one.
+pub(crate) fn up_to(data: &Array2<f64>, k: usize) -> Result<(Array1<f64>, Array2<f64>)> {
+    match directions(data, k) {
+        Err(Error::Rank { rank, .. }) if rank > 0 => directions(data, rank),
+        found => found,
+    }
+}
+
 /// The same from products with X and Xᵀ.
 fn through_products(data: &Array2<f64>, total: f64, k: usize) -> Result<(Array1<f64>, Array2<f64>)> {
     let apply = |v: ArrayView2<'_, f64>| product_of_columns(data.view(), product(data.view(), v).view()) / total;
@@ -81,9 +89,10 @@ fn verified(x: ArrayView2<'_, f64>, v: &Array2<f64>, k: usize) -> Option<Array1<
     let values = scores.map_axis(Axis(0), |s| s.dot(&s));
     let residual = product_of_columns(x, scores.view()) - &v.t() * &values;
     let largest = values.first().copied().unwrap_or(0.0);
-    let off = residual.map_axis(Axis(0), |r| r.dot(&r).sqrt());
+    // The square of a sum of squares may be beyond f64.
+    let off = residual.map_axis(Axis(0), |r| r.iter().map(|v| (v / largest).powi(2)).sum::<f64>().sqrt());
     let is_solution = gram.iter().all(|g| g.abs() <= TOLERANCE)
-        && off.iter().all(|r| *r <= TOLERANCE * largest)
+        && off.iter().all(|r| *r <= TOLERANCE)
         && values.windows(2).into_iter().all(|w| w[0] >= w[1] - TOLERANCE * largest);
     is_solution.then_some(values)
 }
@@ -147,14 +156,16 @@ mod tests {
 
     #[test]
     fn a_wrong_answer_is_not_taken_for_a_solution() {
-        let data = random(50, 20);
-        let is_solution = |v: &Array2<f64>, k: usize| verified(data.view(), v, k).is_some();
-        let (_, good) = directions(&data, 3).unwrap();
-        assert!(is_solution(&good, 3));
-        assert!(!is_solution(&(&good * 1.001), 3));
-        assert!(!is_solution(&good.slice(ndarray::s![..;-1, ..]).to_owned(), 3));
-        assert!(!is_solution(&Array2::eye(20).slice(ndarray::s![..3, ..]).to_owned(), 3));
-        assert!(!is_solution(&good, 2));
+        for scale in [1.0, 1e-100, 1e100] {
+            let data = random(50, 20) * scale;
+            let is_solution = |v: &Array2<f64>, k: usize| verified(data.view(), v, k).is_some();
+            let (_, good) = directions(&data, 3).unwrap();
+            assert!(is_solution(&good, 3));
+            assert!(!is_solution(&(&good * 1.001), 3));
+            assert!(!is_solution(&good.slice(ndarray::s![..;-1, ..]).to_owned(), 3));
+            assert!(!is_solution(&Array2::eye(20).slice(ndarray::s![..3, ..]).to_owned(), 3), "{scale:e}");
+            assert!(!is_solution(&good, 2));
+        }
     }
 
     #[test]
@@ -163,6 +174,8 @@ mod tests {
             let line = Array2::from_shape_fn((300, d), |(i, j)| (i as f64 - 149.5) * (j as f64 + 1.0));
             assert!(directions(&line, 1).is_ok());
             assert_eq!(directions(&line, 2), Err(Error::Rank { components: 2, rank: 1 }));
+            assert_eq!(up_to(&line, 2), directions(&line, 1));
+            assert_eq!(up_to(&Array2::zeros((30, d)), 2), Err(Error::Rank { components: 2, rank: 0 }));
             assert_eq!(directions(&Array2::zeros((30, d)), 2), Err(Error::Rank { components: 2, rank: 0 }));
         }
     }

@@ -1,5 +1,6 @@
 use linfa::traits::{Fit, Predict, Transformer};
 use ndarray::array;
+use rand::Rng;
 use rand_distr::StandardNormal;
 
 use super::*;
@@ -16,7 +17,7 @@ fn balls(n: usize) -> (Array2<f64>, Vec<usize>) {
 fn exhaustive(rows: &Array2<f64>, mut centres: Array2<f64>) -> f64 {
     for _ in 0..100 {
         let near = squared_distances(rows.view(), centres.view());
-        let class = near.map_axis(Axis(1), |r| (0..r.len()).min_by(|a, b| r[*a].total_cmp(&r[*b])).unwrap());
+        let class = near.map_axis(Axis(1), least);
         for c in 0..centres.nrows() {
             let own: Vec<usize> = (0..rows.nrows()).filter(|i| class[*i] == c).collect();
             centres.row_mut(c).assign(&rows.select(Axis(0), &own).mean_axis(Axis(0)).unwrap());
@@ -59,9 +60,10 @@ fn clusters_without_rows_are_filled_and_equal_rows_are_counted() {
     assert!(model.inertia() < 1e-12, "{}", model.inertia());
     assert_eq!(KMeans::params(4).fit_matrix(rows.view()), Err(Error::Distinct { clusters: 4, distinct: 3 }));
     // Two centres begin in one place.
-    let data = Centred::new(rows.view(), Array1::zeros(3).view());
-    let (centres, _) = data.moved(vec![0, 1, 2], 50, 0.0);
-    assert!(inertia(rows.view(), centres.view()) < 1e-12, "{centres}");
+    let mean = Array1::zeros(3);
+    let data = Centred::new(rows.view(), mean.view());
+    let (centres, _) = data.moved(&[0, 1, 2], 50, 0.0);
+    assert!(inertia(rows.view(), (centres * data.unit()).view()) < 1e-12);
 }
 
 #[test]
@@ -86,4 +88,58 @@ fn every_rejection() {
     let model = two.fit_matrix(rows.view()).unwrap();
     assert_eq!(model.transform(&array![[1.0]]), Err(Error::Width { found: 1, expected: 2 }));
     assert!(KMeans::params(1).fit_matrix(array![[4.0, 2.0]].view()).unwrap().inertia() == 0.0, "a single row");
+}
+
+#[test]
+fn clusters_on_a_large_offset_are_told_apart() {
+    // Seconds since 1970, in two bursts 10 s apart, and a column of no interest.
+    let rows = Array2::from_shape_fn((200, 2), |(i, j)| match j {
+        0 => 1.7e9 + 10.0 * (i % 2) as f64 + 0.01 * ((i * 7) % 13) as f64,
+        _ => 0.01 * ((i * 5) % 11) as f64,
+    });
+    let model = KMeans::params(2).fit_matrix(rows.view()).unwrap();
+    let found = model.embed_rows(rows.view()).unwrap();
+    let classes = found.classes.unwrap();
+    assert!((0..200).all(|i| classes[i] == classes[i % 2]) && classes[0] != classes[1], "{classes}");
+    for ((i, k), distance) in found.columns.indexed_iter() {
+        let exact = (&rows.row(i) - &model.centres().row(k)).mapv(|v| v * v).sum().sqrt();
+        assert!((distance - exact).abs() < 1e-6, "{distance} {exact}");
+    }
+}
+
+#[test]
+fn clusters_are_the_same_at_any_scale() {
+    let (rows, _) = balls(400);
+    let classes = |rows: &Array2<f64>| {
+        let model = KMeans::params(4).fit_matrix(rows.view()).unwrap();
+        (model.embed_rows(rows.view()).unwrap().classes.unwrap(), model.inertia())
+    };
+    let (expected, inertia) = classes(&rows);
+    for scale in [1e-100, 1e-30, 1e20, 1e100] {
+        let (found, scaled) = classes(&(&rows * scale));
+        assert!((scaled / inertia / scale / scale - 1.0).abs() < 1e-9, "{scale:e}: {scaled:e} {inertia}");
+        assert_eq!(found, expected, "{scale:e}");
+    }
+}
+
+#[test]
+fn tight_clusters_far_from_the_mean_are_told_apart() {
+    let mut rng = ChaCha8Rng::seed_from_u64(6);
+    for far in [1e4, 1e7] {
+        // Two clusters one apart at each end.
+        let centre = |i: usize| [far, -far][i % 2] + ((i / 2) % 2) as f64;
+        let rows = Array2::from_shape_fn((400, 3), |(i, _)| centre(i) + 0.1 * rng.sample::<f64, _>(StandardNormal));
+        let model = KMeans::params(4).fit_matrix(rows.view()).unwrap();
+        assert!((model.inertia() / 12.0 - 1.0).abs() < 0.2, "{far}: {}", model.inertia());
+        let classes = model.embed_rows(rows.view()).unwrap().classes.unwrap();
+        assert!((0..400).all(|i| classes[i] == classes[i % 4]), "{far}: {classes}");
+    }
+}
+
+#[test]
+fn numbers_whose_squares_are_none_are_rejected() {
+    let rows = array![[1.0, 2.0], [0.0, 1.0], [3.0, 1e200]];
+    assert!(KMeans::params(2).fit_matrix(rows.view()).unwrap_err().to_string().contains("1e140"));
+    let model = KMeans::params(2).fit_matrix(rows.slice(ndarray::s![..2, ..])).unwrap();
+    assert!(model.embed_rows(rows.view()).unwrap_err().to_string().contains("1e140"));
 }
