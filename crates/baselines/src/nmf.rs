@@ -411,10 +411,6 @@ impl RowModel for NmfModel {
     fn rows_of(&self, columns: ArrayView2<'_, f64>) -> Option<Array2<f64>> {
         Some(product(columns, self.components.view()))
     }
-
-    fn goes_back(&self) -> bool {
-        true
-    }
 }
 
 speaks_linfa!(Nmf, NmfModel);

@@ -2,17 +2,17 @@
 //! go between the fitted rows they resemble.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 
+use crate::keys::key;
 use crate::neighbours::nearest;
-use crate::products::product;
+use crate::products::{mean, product};
 use crate::rows::{fitting, squarable};
-use crate::solve::directions;
+use crate::solve::up_to;
 use crate::{Error, Result};
 
 /// Distance to a row of the fit, as a part of their lengths, below which a row is taken for it.
@@ -53,16 +53,13 @@ impl Placed {
     pub(crate) fn place(&self, rows: ArrayView2<'_, f64>, weights: impl Fn(&[f64]) -> Vec<f64>) -> Result<Array2<f64>> {
         fitting(rows, self.width())?;
         squarable(rows)?;
-        let mut known: HashMap<u64, Vec<usize>> = HashMap::new();
+        let mut known: HashMap<u128, usize> = HashMap::new();
         for (i, row) in self.rows.rows().into_iter().enumerate() {
-            known.entry(key(row)).or_default().push(i);
+            known.entry(key(row)).or_insert(i);
         }
-        let same = |row: ArrayView1<'_, f64>| {
-            known.get(&key(row)).and_then(|found| found.iter().find(|i| self.rows.row(**i) == row))
-        };
         let (mut places, mut further) = (Array2::zeros((rows.nrows(), self.places.ncols())), Vec::new());
         for (i, row) in rows.rows().into_iter().enumerate() {
-            match same(row) {
+            match known.get(&key(row)) {
                 Some(j) => places.row_mut(i).assign(&self.places.row(*j)),
                 None => further.push(i),
             }
@@ -89,14 +86,6 @@ impl Placed {
     }
 }
 
-/// A number that equal rows share.
-fn key(row: ArrayView1<'_, f64>) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    // −0 and 0 are one number.
-    row.iter().for_each(|v| (v + 0.0).to_bits().hash(&mut hasher));
-    hasher.finish()
-}
-
 /// Fails unless places of 1 to 3 numbers are asked for.
 pub(crate) fn few_dimensions(dimensions: usize) -> Result<()> {
     if !(1..=3).contains(&dimensions) {
@@ -111,7 +100,7 @@ pub(crate) fn principal_start(rows: ArrayView2<'_, f64>, dimensions: usize, seed
     let (n, d) = rows.dim();
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut start = Array2::from_shape_simple_fn((n, dimensions), || 0.01 * rng.sample::<f64, _>(StandardNormal));
-    let mean = rows.sum_axis(Axis(0)) / n as f64;
+    let mean = mean(rows);
     let centred = &rows - &mean;
     let length = |of: &Array2<f64>| of.iter().fold(0.0, |largest: f64, v| largest.max(v.abs()));
     // Equal rows differ from their mean by its rounding.
@@ -119,8 +108,7 @@ pub(crate) fn principal_start(rows: ArrayView2<'_, f64>, dimensions: usize, seed
         return Ok(start);
     }
     let wanted = dimensions.min(d).min(n - 1);
-    let (_, found) = match directions(&centred, wanted) {
-        Err(Error::Rank { rank, .. }) if rank > 0 => directions(&centred, rank),
+    let (_, found) = match up_to(&centred, wanted) {
         Err(Error::Rank { .. }) => return Ok(start),
         found => found,
     }?;

@@ -5,9 +5,9 @@ use rayon::prelude::*;
 use crate::grid::{Grid, Places, Tangent};
 use crate::neighbours::nearest;
 use crate::params::{Check, Method, Params, predicts_with_linfa, speaks_linfa};
-use crate::products::product;
+use crate::products::{mean, product};
 use crate::rows::{RowEmbedding, RowModel, fitting, squarable};
-use crate::solve::directions;
+use crate::solve::up_to;
 use crate::{Error, Result};
 
 /// Self-organising map: units of a grid, each with a row of its own, neighbours on the grid alike.
@@ -150,7 +150,7 @@ impl Method for Som {
 
     fn fit_rows(&self, rows: ArrayView2<'_, f64>) -> Result<SomModel> {
         squarable(rows)?;
-        let mean = rows.sum_axis(Axis(0)) / rows.nrows() as f64;
+        let mean = mean(rows);
         let mut centred = &rows - &mean;
         let spread = centred.iter().fold(0.0, |most: f64, v| most.max(v.abs()));
         // Equal rows differ from their mean by its rounding.
@@ -186,10 +186,7 @@ impl Som {
         if wanted == 0 || !varied {
             return Ok(units);
         }
-        let (_, axes) = match directions(centred, wanted) {
-            Err(Error::Rank { rank, .. }) if rank > 0 => directions(centred, rank)?,
-            found => found?,
-        };
+        let (_, axes) = up_to(centred, wanted)?;
         let scores = product(centred.view(), axes.t());
         for (k, (axis, score)) in axes.outer_iter().zip(scores.axis_iter(Axis(1))).enumerate() {
             // As wide as if the rows were spread evenly.

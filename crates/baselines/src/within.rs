@@ -8,6 +8,8 @@ use ndarray::linalg::general_mat_mul;
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, s};
 use pulp::{Arch, Simd, WithSimd};
 
+use crate::neighbours::squared_distance;
+
 /// Rows of a block: its products with another fit a second-level cache.
 pub(crate) const BLOCK: usize = 256;
 /// A multiple of the numbers in any vector.
@@ -122,8 +124,7 @@ impl<'a> Points<'a> {
 
     /// Of the rows at place `i` here and place `j` there.
     pub(crate) fn squared_distance(&self, i: usize, there: &Points<'_>, j: usize) -> f64 {
-        let (a, b) = (self.rows.row(self.order[i]), there.rows.row(there.order[j]));
-        a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum()
+        squared_distance(self.rows.row(self.order[i]), there.rows.row(there.order[j]))
     }
 }
 

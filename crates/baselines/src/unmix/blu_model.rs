@@ -305,10 +305,6 @@ impl RowModel for BluModel {
     fn rows_of(&self, columns: ArrayView2<'_, f64>) -> Option<Array2<f64>> {
         Some(columns.dot(&self.endmembers))
     }
-
-    fn goes_back(&self) -> bool {
-        true
-    }
 }
 
 #[cfg(test)]

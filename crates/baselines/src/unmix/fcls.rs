@@ -168,10 +168,6 @@ impl RowModel for FclsModel {
     fn rows_of(&self, columns: ArrayView2<'_, f64>) -> Option<Array2<f64>> {
         Some(columns.dot(&self.endmembers))
     }
-
-    fn goes_back(&self) -> bool {
-        true
-    }
 }
 
 /// Names of the abundances.
