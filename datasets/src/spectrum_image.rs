@@ -127,13 +127,15 @@ pub fn spectrum_image(params: &SpectrumImageParams) -> Result<Mixture> {
     for mut shares in abundances.lanes_mut(Dim(2)) {
         // More than half: there is one such material at most, and no other becomes one.
         let Some(most) = shares.iter().position(|a| *a > purest) else { continue };
-        let (more, rest) = (shares[most] - purest, 1.0 - shares[most]);
-        shares[most] = purest;
-        if rest > f64::EPSILON {
-            shares.iter_mut().enumerate().filter(|(r, _)| *r != most).for_each(|(_, a)| *a *= 1.0 + more / rest);
+        let more = shares[most] - purest;
+        shares[most] = 0.0;
+        let rest = shares.sum();
+        if rest > 0.0 {
+            shares.mapv_inplace(|a| a * ((more + rest) / rest));
         } else {
-            shares[(most + 1) % endmembers] += more;
+            shares[(most + 1) % endmembers] = more;
         }
+        shares[most] = purest;
     }
     let scale = (ENERGIES[1] - ENERGIES[0]) / (channels - 1) as f64;
     let energy = Axis::new("energy", scale, ENERGIES[0], "eV");

@@ -55,7 +55,7 @@ pub const MEANINGS: [&str; 12] = [
     "how far rows that are near in the columns are near in the data; 1 is best (10 neighbours, 2,000 rows at most)",
     "held-out rows whose class is that of most of their 15 nearest fitted rows in the columns",
     "adjusted Rand index with the truth of the classes found: the method's own if it looks for kinds of samples, else those of a mixture of as many Gaussians in its columns",
-    "mean angle between the patterns, none of which is negative, and the known endmembers, matched one to one, in mrad",
+    "mean angle between the patterns, of methods whose patterns are spectra, and the known endmembers, matched one to one, in mrad",
     "root of the mean square by which shares, columns that are 1 in sum, are off the known ones",
     "known shares that are within two standard deviations of those found, of methods that tell deviations",
     "numbers that stand for each sample",

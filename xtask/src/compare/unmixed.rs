@@ -9,6 +9,9 @@ use super::data::Samples;
 /// Standard deviations either side that shares are looked for within.
 const DEVIATIONS: f64 = 2.0;
 
+/// Part of the patterns that may be below 0, by noise, of what are to be spectra; of principal components it is about half.
+const BELOW: f64 = 0.1;
+
 /// Scores; none where the method or the data have nothing to tell.
 #[derive(Debug, Default, PartialEq)]
 pub struct Unmixed {
@@ -29,7 +32,8 @@ impl Unmixed {
         // As stored: where 0 is decides about angles.
         let Range { low, high } = samples.patches.scaling().range(0, 0);
         let patterns = patterns.mapv(|v| low + f64::from(v) * (high - low)).into_shape_with_order((k, length))?;
-        if k != truth.nrows() || patterns.iter().any(|v| *v < 0.0) {
+        let below: f64 = patterns.iter().filter(|v| **v < 0.0).sum::<f64>().abs();
+        if k != truth.nrows() || below > BELOW * patterns.iter().map(|v| v.abs()).sum::<f64>() {
             return Ok(none);
         }
         // A pattern of zeros is like nothing.
