@@ -177,7 +177,13 @@ fn an_experiment_scores_every_model_and_trains_nothing_twice() {
     refused(&["experiment", &file, "--out", &wrong], &["rVAE, one latent", "`sites`"]);
     assert!(!Path::new(&wrong).join("runs").exists(), "the first model must not be trained before the last is known");
 
-    refused(&["experiment", "nonsense", "--out", &out], &["`nonsense`", "animate, cards, digits, far, shift, walls"]);
+    refused(
+        &["experiment", "nonsense", "--out", &out],
+        &[
+            "`nonsense`",
+            "animate, cards, compare-digits, compare-walls, digits, far, shift, unmix-chevkinite, unmix-synthetic, walls",
+        ],
+    );
     std::fs::write(&file, text.replace("make =", "made =")).unwrap();
     refused(&["experiment", &file, "--out", &out], &["small.toml", "made"]);
     std::fs::write(&file, text.replace("make = \"cards1 --size 12 --per-suit 30\"", "file = \"nowhere.npz\"")).unwrap();
