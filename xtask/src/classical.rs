@@ -30,7 +30,7 @@ const RUNS: (usize, f64) = (3, 10.0);
 /// What came of a method.
 struct Timed {
     name: &'static str,
-    /// What its score is, and whether less of it is better.
+    /// What the value is.
     score: &'static str,
     seconds: f64,
     value: f64,
