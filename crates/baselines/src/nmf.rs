@@ -3,8 +3,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
+use self::descent::{descended, swept};
 use crate::divergence;
-use crate::kernels::{add_products, dots};
 use crate::params::{Check, Method, Params, speaks_linfa};
 use crate::products::product;
 use crate::rows::{RowEmbedding, RowModel, fitting, not_negative, squarable};
@@ -48,12 +48,8 @@ pub struct Nmf {
     seed: u64,
 }
 
-/// Parts the rows are summed in, whatever the number of threads.
-const PARTS: usize = 16;
 /// Rows of a block, that stays in a second-level cache.
 const BLOCK: usize = 64;
-/// Sweeps over the components for each pass over the rows.
-const SWEEPS: usize = 3;
 /// Sweeps at most where the other factor is known.
 const KNOWN: usize = 500;
 
@@ -86,7 +82,7 @@ impl Params<Nmf> {
 
     /// When it ends; 0 to 1, default 1e−4.
     ///
-    /// [`Loss::Frobenius`]: with the first round that lowers the loss by no more than this part of what round 1 did.
+    /// [`Loss::Frobenius`]: with the first five rounds that each, on average, lower the loss by no more than this part of what round 1 did.
     /// [`Loss::KullbackLeibler`]: with the first ten rounds that together lower it by no more than this part of what it
     /// was at the start.
     pub fn tolerance(mut self, tolerance: f64) -> Self {
@@ -163,7 +159,7 @@ impl Method for Nmf {
         let (rows, largest) = (scaled.view(), largest / unit);
         let (weights, components) = self.begun(rows)?;
         let (weights, components, rounds) = match self.loss {
-            Loss::Frobenius => self.descended(rows, largest, weights, components),
+            Loss::Frobenius => descended(rows, largest, weights, components, self.rounds, self.tolerance),
             Loss::KullbackLeibler => divergence::descended(rows, weights, components, self.rounds, self.tolerance),
         };
         let residual = match self.loss {
@@ -227,144 +223,6 @@ impl Nmf {
         }
         Ok((weights, components))
     }
-
-    /// Coordinate descent, from a start.
-    fn descended(
-        &self,
-        rows: ArrayView2<'_, f64>,
-        largest: f64,
-        weights: Array2<f64>,
-        mut components: Array2<f64>,
-    ) -> (Array2<f64>, Array2<f64>, usize) {
-        let ((n, d), k) = (rows.dim(), self.components);
-        // The largest number is 1, so that f32 holds any data.
-        let scale = largest.sqrt();
-        let data: Vec<f32> = rows.iter().map(|v| (v / largest) as f32).collect();
-        let mut weights: Vec<f64> = weights.iter().map(|v| v / scale).collect();
-        components /= scale;
-        let part = n.div_ceil(PARTS).max(BLOCK);
-        let (mut first, mut rounds) = (0.0, 0);
-        while rounds < self.rounds {
-            rounds += 1;
-            let narrow: Vec<f32> = components.iter().map(|v| *v as f32).collect();
-            let gram = components.dot(&components.t());
-            let parts = weights.par_chunks_mut(part * k).zip(data.par_chunks(part * d));
-            let sums: Vec<Sums> = parts.map(|(w, x)| Sums::of(x, w, &narrow, &gram, SWEEPS)).collect();
-            let mut total = Sums::zero(k, d);
-            sums.iter().for_each(|s| total.add(s));
-            let fall = total.fall + swept_columns(&mut components, &total.gram, &total.products);
-            if rounds == 1 {
-                first = fall;
-            }
-            if fall <= self.tolerance * first {
-                break;
-            }
-        }
-        let weights = Array2::from_shape_fn((n, k), |(i, c)| weights[i * k + c] * scale);
-        (weights, components * scale, rounds)
-    }
-}
-
-/// What H follows from: WᵀW and WᵀX, and what the change of W has taken off the loss.
-struct Sums {
-    gram: Array2<f64>,
-    products: Array2<f64>,
-    fall: f64,
-}
-
-impl Sums {
-    fn zero(k: usize, d: usize) -> Self {
-        Self { gram: Array2::zeros((k, k)), products: Array2::zeros((k, d)), fall: 0.0 }
-    }
-
-    fn add(&mut self, other: &Self) {
-        self.gram += &other.gram;
-        self.products += &other.products;
-        self.fall += other.fall;
-    }
-
-    /// Sweeps W of some rows, and sums over them.
-    fn of(rows: &[f32], weights: &mut [f64], components: &[f32], gram: &Array2<f64>, sweeps: usize) -> Self {
-        let k = gram.nrows();
-        let d = components.len() / k;
-        let mut sums = Self::zero(k, d);
-        let mut along = vec![0.0f32; BLOCK * k];
-        let mut narrow = vec![0.0f32; BLOCK * k];
-        let mut products = vec![0.0f32; k * d];
-        for (x, w) in rows.chunks(BLOCK * d).zip(weights.chunks_mut(BLOCK * k)) {
-            let (along, narrow) = (&mut along[..w.len()], &mut narrow[..w.len()]);
-            dots(x, d, components, along);
-            for (w, along) in w.chunks_exact_mut(k).zip(along.chunks_exact(k)) {
-                for _ in 0..sweeps {
-                    let fall = swept(w, |c| f64::from(along[c]), gram).fall;
-                    sums.fall += fall;
-                    if fall == 0.0 {
-                        break;
-                    }
-                }
-                for a in 0..k {
-                    for b in 0..=a {
-                        sums.gram[(a, b)] += w[a] * w[b];
-                    }
-                }
-            }
-            narrow.iter_mut().zip(w.iter()).for_each(|(n, w)| *n = *w as f32);
-            products.fill(0.0);
-            add_products(x, d, narrow, &mut products);
-            sums.products.iter_mut().zip(&products).for_each(|(sum, p)| *sum += f64::from(*p));
-        }
-        for a in 0..k {
-            for b in 0..a {
-                sums.gram[(b, a)] = sums.gram[(a, b)];
-            }
-        }
-        sums
-    }
-}
-
-/// What a sweep met and did: the sum of the projected gradients' magnitudes, and the fall of the loss.
-#[derive(Default)]
-struct Swept {
-    slope: f64,
-    fall: f64,
-}
-
-/// One sweep of ½ wᵀGw − wᵀb over w ≥ 0, a number at a time.
-fn swept(w: &mut [f64], b: impl Fn(usize) -> f64, gram: &Array2<f64>) -> Swept {
-    let mut sums = Swept::default();
-    for c in 0..w.len() {
-        let curvature = gram[(c, c)];
-        let gradient = w.iter().zip(gram.row(c)).map(|(w, g)| w * g).sum::<f64>() - b(c);
-        if curvature > 0.0 {
-            sums.slope += if w[c] == 0.0 { gradient.min(0.0).abs() } else { gradient.abs() };
-            let now = (w[c] - gradient / curvature).max(0.0);
-            let step = now - w[c];
-            sums.fall -= step * (gradient + 0.5 * curvature * step);
-            w[c] = now;
-        }
-    }
-    sums
-}
-
-/// Sweeps of H, whose columns are problems of their own; the fall of the loss.
-fn swept_columns(components: &mut Array2<f64>, gram: &Array2<f64>, products: &Array2<f64>) -> f64 {
-    let (k, d) = components.dim();
-    let mut columns: Vec<f64> = components.t().iter().copied().collect();
-    let falls: Vec<f64> = columns
-        .par_chunks_mut(BLOCK * k)
-        .enumerate()
-        .map(|(block, columns)| {
-            let mut sum = 0.0;
-            for (j, column) in columns.chunks_exact_mut(k).enumerate() {
-                for _ in 0..SWEEPS {
-                    sum += swept(column, |c| products[(c, block * BLOCK + j)], gram).fall;
-                }
-            }
-            sum
-        })
-        .collect();
-    *components = Array2::from_shape_fn((k, d), |(c, j)| columns[j * k + c]);
-    falls.iter().sum()
 }
 
 impl RowModel for NmfModel {
@@ -384,14 +242,13 @@ impl RowModel for NmfModel {
             return Ok(RowEmbedding::of(divergence::weights(rows, self.components.view())));
         }
         let k = self.components.nrows();
-        let gram = self.components.dot(&self.components.t());
+        let gram: Vec<f64> = self.components.dot(&self.components.t()).into_iter().collect();
         let along = product(rows, self.components.t());
         let mut weights = Array2::zeros((rows.nrows(), k));
         weights.axis_iter_mut(Axis(0)).into_par_iter().zip(along.axis_iter(Axis(0))).for_each(|(mut w, along)| {
-            let mut values = vec![0.0; k];
-            let mut first = 0.0;
+            let (mut values, mut slopes, mut first) = (vec![0.0; k], along.mapv(|a| -a).to_vec(), 0.0);
             for sweep in 0..KNOWN {
-                let slope = swept(&mut values, |c| along[c], &gram).slope;
+                let slope = swept(&mut values, &mut slopes, &gram).slope;
                 if sweep == 0 {
                     first = slope;
                 }
@@ -414,6 +271,8 @@ impl RowModel for NmfModel {
 }
 
 speaks_linfa!(Nmf, NmfModel);
+
+mod descent;
 
 #[cfg(test)]
 mod tests;

@@ -55,12 +55,13 @@ fn every_round_lowers_the_residual_whatever_the_scale() {
 fn numbers_of_any_size_have_the_same_components() {
     let (rows, _) = parts(100, 20);
     for loss in [Loss::Frobenius, Loss::KullbackLeibler] {
-        let fit = |scale: f64| Nmf::params(3).loss(loss).fit_matrix((&rows * scale).view()).unwrap();
+        let params = Nmf::params(3).loss(loss).tolerance(1e-6).rounds(1000);
+        let fit = |scale: f64| params.fit_matrix((&rows * scale).view()).unwrap();
         let one = fit(1.0);
         for scale in [1e-300, 1e-170, 1e-90, 1e90, 1e135] {
             let found = fit(scale);
             let off = (&found.components() - &one.components()).mapv(f64::abs).sum();
-            assert!(off < 1e-4, "{loss:?} {scale:e}: {off}");
+            assert!(off < 5e-3, "{loss:?} {scale:e}: {off}");
             let unit = if loss == Loss::Frobenius { scale } else { scale.sqrt() };
             assert!((found.residual() / unit / one.residual() - 1.0).abs() < 1e-4, "{loss:?} {scale:e}");
             let weights = found.embed_rows((&rows * scale).view()).unwrap().columns / scale;
@@ -71,22 +72,48 @@ fn numbers_of_any_size_have_the_same_components() {
 }
 
 #[test]
-fn it_ends_where_a_round_lowers_the_loss_by_little() {
+fn it_ends_where_five_rounds_lower_the_loss_by_little() {
     let (rows, _) = parts(300, 40);
     let largest = rows.iter().copied().fold(0.0, f64::max);
-    for tolerance in [0.1, 1e-2, 1e-3] {
-        let Params(method) = Nmf::params(3).start(NmfStart::Random).rounds(1000).tolerance(tolerance);
+    for tolerance in [1e-2, 1e-3, 1e-4] {
+        let Params(method) = Nmf::params(3).start(NmfStart::Random);
         let (weights, components) = method.begun(rows.view()).unwrap();
-        let loss = |rounds: usize| {
-            let (w, h) = (weights.clone(), components.clone());
-            let (w, h, _) = Nmf { rounds, tolerance: 0.0, ..method }.descended(rows.view(), largest, w, h);
-            0.5 * distance(rows.view(), w.view(), h.view()).powi(2)
+        let after = |most: usize, tolerance: f64| {
+            let (w, h, rounds) = descended(rows.view(), largest, weights.clone(), components.clone(), most, tolerance);
+            (0.5 * distance(rows.view(), w.view(), h.view()).powi(2), rounds)
         };
-        let first = loss(0) - loss(1);
-        let end = (2..1000).find(|r| loss(r - 1) - loss(*r) <= tolerance * first).unwrap();
-        let (_, _, rounds) = method.descended(rows.view(), largest, weights.clone(), components.clone());
-        assert_eq!(rounds, end, "{tolerance}");
+        let first = after(0, 0.0).0 - after(1, 0.0).0;
+        let (lowest, rounds) = after(1000, tolerance);
+        assert!((6..1000).contains(&rounds), "{tolerance}: {rounds}");
+        // What it goes by is the loss a little beyond, which is not that of what it returns.
+        let fall = after(rounds - 5, 0.0).0 - lowest;
+        assert!(fall < 10.0 * tolerance * first, "{tolerance}: {fall} of {first}");
+        let before = after(rounds - 6, 0.0).0 - after(rounds - 1, 0.0).0;
+        assert!(before > 2.5 * tolerance * first, "{tolerance}: {before} of {first}");
     }
+}
+
+#[test]
+fn going_beyond_takes_fewer_rounds_than_plain_descent() {
+    // Parts that overlap much: plain descent creeps.
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let (w, h) = (
+        Array2::from_shape_fn((500, 12), |_| rng.gen_range(0.0..1.0)),
+        Array2::from_shape_fn((12, 80), |_| rng.gen_range(0.0..1.0)),
+    );
+    let noise = Array2::from_shape_fn((500, 80), |_| rng.gen_range(0.0..0.2));
+    let rows = w.dot(&h) + noise;
+    let Params(method) = Nmf::params(8);
+    let (mut weights, mut components) = method.begun(rows.view()).unwrap();
+    let largest = rows.iter().copied().fold(0.0, f64::max);
+    let (far, near, _) = descended(rows.view(), largest, weights.clone(), components.clone(), 60, 0.0);
+    for _ in 0..120 {
+        // A single round goes nowhere beyond.
+        (weights, components, _) = descended(rows.view(), largest, weights, components, 1, 0.0);
+    }
+    let (beyond, plain) =
+        (distance(rows.view(), far.view(), near.view()), distance(rows.view(), weights.view(), components.view()));
+    assert!(beyond < plain, "{beyond} after 60 rounds, {plain} after 120 plain ones");
 }
 
 #[test]
