@@ -63,7 +63,7 @@ fn numbers_of_any_size_have_the_same_components() {
             let off = (&found.components() - &one.components()).mapv(f64::abs).sum();
             assert!(off < 5e-3, "{loss:?} {scale:e}: {off}");
             let unit = if loss == Loss::Frobenius { scale } else { scale.sqrt() };
-            assert!((found.residual() / unit / one.residual() - 1.0).abs() < 1e-4, "{loss:?} {scale:e}");
+            assert!((found.residual() / unit / one.residual() - 1.0).abs() < 1e-2, "{loss:?} {scale:e}");
             let weights = found.embed_rows((&rows * scale).view()).unwrap().columns / scale;
             let expected = one.embed_rows(rows.view()).unwrap().columns;
             assert!((weights - expected).iter().all(|d| d.abs() < 0.2), "{loss:?} {scale:e}");
