@@ -63,10 +63,12 @@ fn numbers_of_any_size_have_the_same_components() {
             let off = (&found.components() - &one.components()).mapv(f64::abs).sum();
             assert!(off < 5e-3, "{loss:?} {scale:e}: {off}");
             let unit = if loss == Loss::Frobenius { scale } else { scale.sqrt() };
-            assert!((found.residual() / unit / one.residual() - 1.0).abs() < 1e-2, "{loss:?} {scale:e}");
+            let ratio = found.residual() / unit / one.residual();
+            assert!((ratio - 1.0).abs() < 0.05, "{loss:?} {scale:e}: {ratio}");
             let weights = found.embed_rows((&rows * scale).view()).unwrap().columns / scale;
             let expected = one.embed_rows(rows.view()).unwrap().columns;
-            assert!((weights - expected).iter().all(|d| d.abs() < 0.2), "{loss:?} {scale:e}");
+            let off = (weights - &expected).mapv(f64::abs).into_iter().fold(0.0, f64::max);
+            assert!(off < 0.01 * expected.fold(0.0, |m, v| v.max(m)), "{loss:?} {scale:e}: {off}");
         }
     }
 }
