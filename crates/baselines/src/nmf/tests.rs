@@ -53,7 +53,9 @@ fn every_round_lowers_the_residual_whatever_the_scale() {
 
 #[test]
 fn numbers_of_any_size_have_the_same_components() {
-    let (rows, _) = parts(100, 20);
+    // With noise well above what f32 rounds, so that where it ends is told by the data.
+    let mut rng = ChaCha8Rng::seed_from_u64(4);
+    let rows = parts(100, 20).0 + Array2::from_shape_simple_fn((100, 20), || rng.gen_range(0.0..5.0));
     for loss in [Loss::Frobenius, Loss::KullbackLeibler] {
         let params = Nmf::params(3).loss(loss).tolerance(1e-6).rounds(1000);
         let fit = |scale: f64| params.fit_matrix((&rows * scale).view()).unwrap();
@@ -61,14 +63,14 @@ fn numbers_of_any_size_have_the_same_components() {
         for scale in [1e-300, 1e-170, 1e-90, 1e90, 1e135] {
             let found = fit(scale);
             let off = (&found.components() - &one.components()).mapv(f64::abs).sum();
-            assert!(off < 5e-3, "{loss:?} {scale:e}: {off}");
+            assert!(off < 0.05, "{loss:?} {scale:e}: {off}");
             let unit = if loss == Loss::Frobenius { scale } else { scale.sqrt() };
             let ratio = found.residual() / unit / one.residual();
             assert!((ratio - 1.0).abs() < 0.05, "{loss:?} {scale:e}: {ratio}");
             let weights = found.embed_rows((&rows * scale).view()).unwrap().columns / scale;
             let expected = one.embed_rows(rows.view()).unwrap().columns;
             let off = (weights - &expected).mapv(f64::abs).into_iter().fold(0.0, f64::max);
-            assert!(off < 0.01 * expected.fold(0.0, |m, v| v.max(m)), "{loss:?} {scale:e}: {off}");
+            assert!(off < 0.05 * expected.fold(0.0, |m, v| v.max(m)), "{loss:?} {scale:e}: {off}");
         }
     }
 }
