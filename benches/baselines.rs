@@ -33,7 +33,7 @@ fn classical(criterion: &mut Criterion) {
         params: &Params<M>,
         rows: &Array2<f64>,
     ) {
-        group.bench_function(name, |b| b.iter(|| params.fit_matrix(rows.view())));
+        group.bench_function(name, |b| b.iter(|| params.fit_matrix(rows.view()).expect(name)));
     }
     fit(&mut group, "PCA", &Pca::params(20), &rows);
     fit(&mut group, "NMF", &Nmf::params(10), &rows);

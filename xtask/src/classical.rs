@@ -117,8 +117,7 @@ fn ours(x: ArrayView2<'_, f64>) -> Result<Vec<Timed>> {
     let (seconds, model) = best(|| Ok(GaussianMixture::params(10).starts(1).rounds(100).fit_matrix(z.view())?))?;
     let likelihood = model.log_densities(z.view())?.mean().unwrap_or(f64::NAN);
     add("Gaussian mixture", "log-likelihood of a row", seconds, likelihood);
-    // By default it goes on beyond the peer's stop.
-    let (seconds, model) = best(|| Ok(Nmf::params(10).rounds(200).tolerance(1e-3).fit_matrix(x)?))?;
+    let (seconds, model) = best(|| Ok(Nmf::params(10).fit_matrix(x)?))?;
     add("NMF", "residual", seconds, model.residual());
     let radius = radius(z.view());
     let (seconds, model) = best(|| Ok(Dbscan::params(radius).min_rows(5).fit_matrix(z.view())?))?;
@@ -159,21 +158,47 @@ fn peer(python: &Path, x: ArrayView2<'_, f64>) -> Result<Vec<(String, f64, f64)>
     ensure!(output.status.success(), "{} failed on {}: {last}", python.display(), script.display());
     let z = Pca::params(20).fit_matrix(x)?.embed_rows(x)?.columns;
     let few = z.slice(s![..z.nrows().min(FEW), ..]);
-    let line = |line: &str| {
-        let wrong = || format!("{}: `{line}` is no name, seconds and score", script.display());
-        let parts: Vec<&str> = line.split(',').collect();
-        let [name, seconds, score] = parts[..] else { return Err(anyhow::anyhow!(wrong())) };
-        let seconds = seconds.parse().with_context(wrong)?;
-        if !score.is_empty() {
-            return Ok((name.to_owned(), seconds, score.parse().with_context(wrong)?));
+    text.lines()
+        .map(|line| {
+            let wrong = || format!("{}: `{line}` is no name, seconds and score", script.display());
+            let (name, seconds, score) = said(line).with_context(wrong)?;
+            if let Some(score) = score {
+                return Ok((name, seconds, score));
+            }
+            let mut arrays = read_arrays(&folder.path().join(format!("{name}.npy")))?;
+            let places = arrays.remove("").with_context(wrong)?.into_dimensionality()?;
+            let score = if name == "UMAP" { trust(x, places.view())? } else { trust(few, places.view())? };
+            Ok((name, seconds, score))
+        })
+        .collect()
+}
+
+/// Name, seconds and score of a line, the score only where it is no place on a map.
+fn said(line: &str) -> Option<(String, f64, Option<f64>)> {
+    let [name, seconds, score] = line.split(',').collect::<Vec<_>>()[..] else { return None };
+    let score = if score.is_empty() { None } else { Some(score.parse().ok()?) };
+    Some((name.to_owned(), seconds.parse().ok()?, score))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_the_peer_are_read_and_others_refused() {
+        assert_eq!(said("PCA,0.25,0.9667"), Some(("PCA".into(), 0.25, Some(0.9667))));
+        assert_eq!(said("t-SNE,11.5,"), Some(("t-SNE".into(), 11.5, None)));
+        for line in ["PCA,0.25", "PCA,soon,1.0", "PCA,1,good", "", "a,1,2,3"] {
+            assert_eq!(said(line), None, "{line}");
         }
-        let mut arrays = read_arrays(&folder.path().join(format!("{name}.npy")))?;
-        let places = arrays.remove("").with_context(wrong)?.into_dimensionality()?;
-        Ok((
-            name.to_owned(),
-            seconds,
-            if name == "UMAP" { trust(x, places.view())? } else { trust(few, places.view())? },
-        ))
-    };
-    text.lines().map(line).collect()
+    }
+
+    #[test]
+    fn the_matrix_is_of_rank_twenty_and_noise_and_never_negative() {
+        let x = made();
+        assert!(x.dim() == (ROWS, 784) && x.iter().all(|v| *v >= 0.0));
+        let explained =
+            Pca::params(21).fit_matrix(x.slice(s![..1000, ..])).unwrap().explained_variance_ratio().to_vec();
+        assert!(explained[19] > 10.0 * explained[20], "{explained:?}");
+    }
 }

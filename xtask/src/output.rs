@@ -50,6 +50,17 @@ impl Output {
         Ok(parsimon_io::write_atomically(&self.path(name), |out| io::Write::write_all(out, bytes))?)
     }
 
+    /// Removes a file, if it is there.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        let path = self.path(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("{}: cannot remove", path.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Writes latents.
     pub fn latents(&self, name: &str, latents: &Embedding) -> Result<()> {
         self.create()?;

@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use anyhow::{Context, Result, bail, ensure};
 use ndarray::{Array1, ArrayView1};
-use parsimon_core::{Axis, Dataset, Patches, SpectrumImage};
+use parsimon_core::{Axis, Dataset, Patches, Range as Interval, SpectrumImage};
 use parsimon_io::Content;
-use parsimon_spectra::apply;
 use parsimon_spectra::steps::parse;
+use parsimon_spectra::{Prepared, apply};
 use parsimon_train::Split;
 
 use super::args::CompareArgs;
@@ -28,21 +28,26 @@ pub struct Samples {
     pub scan: Option<(usize, usize, [Axis; 2])>,
     /// What runs along spectra.
     pub energy: Option<Axis>,
+    /// What was done to the spectra of a scan first.
+    pub prepared: Option<Prepared>,
     pub notes: Vec<String>,
 }
 
 impl Samples {
     pub fn read(args: &CompareArgs) -> Result<Self> {
         let name = args.data.display().to_string();
-        let (known, scan, mut notes) = match scanned(args)? {
-            Some((image, notes)) => {
-                let (h, w, _) = image.values().dim();
-                let [y, x, _] = image.axes().map(Clone::clone);
-                let known = Dataset { spectra: Some(image.into_spectra()), ..Dataset::default() };
-                (known, Some((h, w, [y, x])), notes)
+        let prepared = scanned(args)?;
+        let (known, scan) = match &prepared {
+            Some(prepared) => {
+                let (h, w, _) = prepared.image().values().dim();
+                let [y, x, _] = prepared.image().axes().map(Clone::clone);
+                (Dataset { spectra: Some(prepared.spectra()), ..Dataset::default() }, Some((h, w, [y, x])))
             }
             None => {
-                ensure!(args.steps.is_none(), "{name}: --steps are for spectrum images, which this is not");
+                ensure!(
+                    args.steps.is_none(),
+                    "{name}: --steps are for files of a microscope, and this is a list of samples"
+                );
                 let known = parsimon_io::read_dataset(&args.data)?;
                 // Samples from every pixel are a scan, too.
                 let micrograph = known
@@ -50,9 +55,16 @@ impl Samples {
                     .as_ref()
                     .filter(|image| known.sites.as_ref().is_some_and(|sites| sites.are_grid(image.shape())));
                 let scan = micrograph.map(|m| (m.shape().0, m.shape().1, [m.y().clone(), m.x().clone()]));
-                (known, scan, Vec::new())
+                (known, scan)
             }
         };
+        let mut notes = Vec::new();
+        if let Some(steps) = &args.steps {
+            notes.push(format!(
+                "Before all methods: {steps}. Scores and columns are of the spectra so prepared; of what can be undone, \
+                 patterns, and the maps that go with them, are of the spectra as they were."
+            ));
+        }
         let energy = known.spectra.as_ref().map(|s| s.energy().clone());
         let patches = match (&known.images, &known.spectra) {
             (Some(images), _) => images.clone(),
@@ -60,6 +72,13 @@ impl Samples {
             (None, None) => bail!("{name}: holds no samples"),
         };
         let energy = energy.filter(|_| known.images.is_none());
+        let Interval { low, high } = patches.scaling().range(0, 0);
+        if energy.is_some() && low < 0.0 {
+            notes.push(format!(
+                "The spectra go down to {low:.4}: methods are given {low:.4} to {high:.4} as 0 to 1, so that what is 0 for those \
+                 that allow nothing below is not 0 in the data."
+            ));
+        }
         let (truth_name, truth) = truth(args, &known)?;
         // A scan is one object: no row of it is like another that is left out.
         let holdout = if scan.is_some() { 0.0 } else { args.training.holdout };
@@ -73,7 +92,9 @@ impl Samples {
         } else if held == 0 {
             notes.push("All samples are fitted and scored; none is held out.".to_owned());
         }
-        Ok(Self { patches, known, truth, truth_name, train, test, scan, energy, notes })
+        notes.iter().for_each(|note| println!("note: {note}"));
+        let known = Dataset { spectra: None, ..known };
+        Ok(Self { patches, known, truth, truth_name, train, test, scan, energy, prepared, notes })
     }
 
     /// Rows that scores are of: those held out, or all if there are none.
@@ -94,10 +115,8 @@ impl Samples {
 }
 
 /// A spectrum image, after its steps; none if the file holds samples in a list.
-fn scanned(args: &CompareArgs) -> Result<Option<(SpectrumImage, Vec<String>)>> {
-    let lists = ["npz", "npy", "gz"];
-    let extension = args.data.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
-    if lists.contains(&extension.as_str()) || extension.contains("ubyte") {
+fn scanned(args: &CompareArgs) -> Result<Option<Prepared>> {
+    if parsimon_io::is_list(&args.data)? {
         return Ok(None);
     }
     let image = match parsimon_io::read(&args.data)? {
@@ -105,11 +124,8 @@ fn scanned(args: &CompareArgs) -> Result<Option<(SpectrumImage, Vec<String>)>> {
         Content::Spectra(spectra) => SpectrumImage::from(spectra),
         other => bail!("{}: holds {}, accepted are spectra or a list of images", args.data.display(), other.describe()),
     };
-    let Some(text) = &args.steps else { return Ok(Some((image, Vec::new()))) };
-    let steps = parse(text).context("--steps")?;
-    let prepared = apply(&steps, image).with_context(|| args.data.display().to_string())?;
-    let note = format!("Before all methods: {text}. Components and maps are of the spectra so prepared.");
-    Ok(Some((prepared.image().clone(), vec![note])))
+    let steps = args.steps.as_deref().map(parse).transpose().context("--steps")?.unwrap_or_default();
+    Ok(Some(apply(&steps, image).with_context(|| args.data.display().to_string())?))
 }
 
 /// Known classes, those of several names together: a class for each combination.

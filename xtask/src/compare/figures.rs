@@ -17,7 +17,8 @@ const MAPS: usize = 6;
 /// Images along each side of a decoded grid.
 const SIDE: usize = 8;
 /// Patterns that are drawn at most, as images and as lines.
-const PATTERNS: [usize; 2] = [100, 10];
+const IMAGES: usize = 100;
+const LINES: usize = 10;
 
 /// All figures of one method; their names begin with its own.
 pub fn of(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Vec<Figure>> {
@@ -60,10 +61,10 @@ fn scatter(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Optio
 
 /// Patterns of the columns or classes; of a method without any, what its way back makes of a grid of the first two columns.
 fn patterns(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Option<Figure>> {
-    let Some(patterns) = fitted.model.patterns() else { return decoded(name, fitted) };
-    let (all, most) = (patterns.dim().0, PATTERNS[usize::from(samples.energy.is_some())]);
-    let count = all.min(most);
-    let patterns = patterns.slice_axis(ndarray::Axis(0), (0..count).into()).to_owned();
+    let Some(found) = &fitted.patterns else { return decoded(name, fitted) };
+    let all = found.values.dim().0;
+    let count = all.min(if samples.energy.is_some() { LINES } else { IMAGES });
+    let patterns = found.values.slice_axis(ndarray::Axis(0), (0..count).into()).to_owned();
     let columns = fitted.embedding.columns();
     let of_columns = fitted.embedding.class().is_none() && columns.len() == all;
     let names: Vec<String> =
@@ -71,15 +72,27 @@ fn patterns(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Opti
     let some = if count < all { format!(", the first {count} of {all}") } else { String::new() };
     let title = format!("{}: patterns{some}", name.title());
     let figure = match &samples.energy {
-        Some(energy) => spectra(&patterns, &names, energy, &title)?,
+        Some(energy) => spectra(&patterns, found.like_samples, &names, energy, &title)?,
         None => figures::components(patterns.view(), &names, &[], &title)?,
     };
     let caption = figure.caption.clone();
     Ok(Some(figure.named(&format!("{}_patterns", name.id()), &caption)))
 }
 
-fn spectra(patterns: &Array4<f32>, names: &[String], energy: &parsimon_core::Axis, title: &str) -> Result<Figure> {
-    let of = |k: usize| patterns.index_axis(ndarray::Axis(0), k).iter().copied().collect::<Vec<f32>>();
+/// Endmembers and centres as they are; components, which are added up in any amount, each in units of its largest value.
+fn spectra(
+    patterns: &Array4<f32>,
+    like_samples: bool,
+    names: &[String],
+    energy: &parsimon_core::Axis,
+    title: &str,
+) -> Result<Figure> {
+    let of = |k: usize| {
+        let values: Vec<f32> = patterns.index_axis(ndarray::Axis(0), k).iter().copied().collect();
+        let largest = values.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        let unit = if like_samples || largest == 0.0 { 1.0 } else { largest };
+        values.into_iter().map(|v| v / unit).collect::<Vec<f32>>()
+    };
     let line = |(k, name): (usize, &String)| -> (String, Vec<[f64; 2]>) {
         let points = of(k).into_iter().enumerate().map(|(i, v)| [energy.value(i as f64), v.into()]);
         (name.clone(), points.collect())
@@ -91,7 +104,7 @@ fn spectra(patterns: &Array4<f32>, names: &[String], energy: &parsimon_core::Axi
         &lines,
         Steps::Linear,
         &format!("{}{unit}", energy.name),
-        "share of the range of the data",
+        if like_samples { "intensity" } else { "intensity, the largest being 1" },
         title,
     )?)
 }
@@ -125,7 +138,7 @@ fn decoded(name: MethodName, fitted: &Fitted) -> Result<Option<Figure>> {
 /// Columns and classes where the samples are from: sites of a micrograph, or pixels of a scan.
 fn maps(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Vec<Figure>> {
     let mut drawn = Vec::new();
-    for column in fitted.embedding.columns().iter().take(MAPS) {
+    for (c, column) in fitted.embedding.columns().iter().enumerate().take(MAPS) {
         let signed = column.mean.iter().any(|v| *v < 0.0);
         let style = MapStyle {
             name: format!("{}_map_{}", name.id(), column.name),
@@ -135,7 +148,10 @@ fn maps(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Vec<Figu
             limits: None,
         };
         if let Some((h, w, axes)) = &samples.scan {
-            let values = Array2::from_shape_vec((*h, *w), column.mean.to_vec())?;
+            let values = match fitted.patterns.as_ref().and_then(|p| p.maps.as_ref()) {
+                Some(maps) => maps.index_axis(ndarray::Axis(2), c).mapv(|v| v as f32),
+                None => Array2::from_shape_vec((*h, *w), column.mean.to_vec())?,
+            };
             drawn.push(figures::field(values.view(), axes.each_ref(), &style)?);
         } else if let Some((image, sites)) = samples.known.micrograph.as_ref().zip(samples.known.sites.as_ref()) {
             drawn.push(figures::site_map(image, sites, &column.mean.to_vec(), &style)?);

@@ -47,7 +47,8 @@ pub fn ready(name: MethodName, args: &CompareArgs, samples: &Samples) -> Result<
     let fitted = samples.train.len();
     let reduced = args.after_pca > 0 && values > args.after_pca;
     let components = |what: &str| format!("{k} {what}");
-    let most = fitted.min(values);
+    // Principal components are of what varies about the mean.
+    let most = (if name == MethodName::Pca { fitted - 1 } else { fitted }).min(values);
     let kinds = matches!(name, MethodName::Kmeans | MethodName::Gmm);
     ensure!(!kinds || (1..=fitted).contains(&clusters), "{clusters} clusters (--clusters), accepted are 1 to {fitted}");
     let parts = !kinds && !matches!(name, MethodName::Dbscan | MethodName::Som | MethodName::Vae | MethodName::Ivae);
@@ -59,7 +60,7 @@ pub fn ready(name: MethodName, args: &CompareArgs, samples: &Samples) -> Result<
             Nmf::params(k).loss(Loss::KullbackLeibler).seed(seed),
             components("components, Kullback–Leibler divergence"),
         )?,
-        MethodName::Fcls => whole(Fcls::params(k), components("endmembers"))?,
+        MethodName::Fcls => whole(Fcls::params(k).seed(seed), components("endmembers"))?,
         MethodName::Blu => whole(Blu::params(k).seed(seed), components("endmembers"))?,
         MethodName::Kmeans => whole(KMeans::params(clusters).seed(seed), format!("{clusters} clusters, 10 starts"))?,
         MethodName::Gmm => {

@@ -4,6 +4,7 @@ mod args;
 mod data;
 mod figures;
 mod methods;
+mod patterns;
 mod scores;
 mod unmixed;
 
@@ -11,6 +12,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use clap::ValueEnum;
 use indicatif::ProgressBar;
 use parsimon_report::Figure;
 use parsimon_report::html::{Report, Section, Table};
@@ -18,7 +20,8 @@ use parsimon_report::html::{Report, Section, Table};
 pub use args::{CompareArgs, MethodName};
 use data::Samples;
 use methods::{Ready, ready};
-use scores::{Fitted, MEANINGS, NAMES, fitted};
+pub use scores::NAMES;
+use scores::{Fitted, MEANINGS, fitted};
 
 use crate::output::Output;
 use crate::report::{command, versions};
@@ -29,6 +32,8 @@ struct Row {
     chosen: String,
     fitted: Fitted,
     figures: Vec<Figure>,
+    /// What could not be scored or drawn, and why.
+    missing: Vec<String>,
 }
 
 /// Fails if a method cannot be fitted to the data with these options, as far as that can be told without fitting.
@@ -49,6 +54,14 @@ fn prepared(args: &CompareArgs) -> Result<(Samples, Vec<(MethodName, Ready)>)> {
 }
 
 pub fn run(args: &CompareArgs) -> Result<()> {
+    let failures = compare(args)?;
+    let (failed, all) = (failures.len(), args.methods.len());
+    ensure!(failures.is_empty(), "{failed} of {all} methods failed: {}", failures.join("; "));
+    Ok(())
+}
+
+/// Fits and writes; which methods failed, and why, if not all did.
+pub fn compare(args: &CompareArgs) -> Result<Vec<String>> {
     let out = Output::new(&args.out)?;
     let (samples, ready) = prepared(args)?;
     let (mut rows, mut failures) = (Vec::new(), Vec::new());
@@ -57,11 +70,16 @@ pub fn run(args: &CompareArgs) -> Result<()> {
         bar.enable_steady_tick(Duration::from_millis(200));
         let fitted = fitted(ready.method.as_ref(), ready.partition, &samples);
         bar.finish_and_clear();
-        let drawn = fitted.and_then(|fitted| Ok((figures::of(name, &fitted, &samples)?, fitted)));
-        match drawn {
-            Ok((figures, fitted)) => {
+        match fitted {
+            Ok(mut fitted) => {
                 println!("{}: {}", name.title(), line(&fitted));
-                rows.push(Row { name, chosen: ready.chosen, fitted, figures });
+                let mut missing = std::mem::take(&mut fitted.missing);
+                let figures = figures::of(name, &fitted, &samples).unwrap_or_else(|error| {
+                    missing.push(format!("figures: {error:#}"));
+                    Vec::new()
+                });
+                missing.iter().for_each(|what| println!("note: {}, no {what}", name.title()));
+                rows.push(Row { name, chosen: ready.chosen, fitted, figures, missing });
             }
             // What the others found is not lost with it.
             Err(error) => {
@@ -77,9 +95,9 @@ pub fn run(args: &CompareArgs) -> Result<()> {
         out.write("table.csv", table(&rows).as_bytes())?;
         for row in &rows {
             out.latents(&format!("{}.npz", row.name.id()), &row.fitted.embedding)?;
-            if let Some(patterns) = row.fitted.model.patterns() {
-                let path = out.path(&format!("{}_patterns.npy", row.name.id()));
-                parsimon_io::write_npy(&path, patterns.view().into_dyn())?;
+            if let Some(patterns) = &row.fitted.patterns {
+                let path = out.path(&patterns_file(row.name));
+                parsimon_io::write_npy(&path, patterns.values.view().into_dyn())?;
             }
             for figure in &row.figures {
                 out.sub("figures").write(&format!("{}.png", figure.name), &figure.png()?)?;
@@ -87,19 +105,39 @@ pub fn run(args: &CompareArgs) -> Result<()> {
         }
         out.write("index.html", html.as_bytes())
     })?;
+    remove_stale(&out, &rows)?;
     let files: Vec<String> = rows.iter().map(|row| format!("{}.npz", row.name.id())).collect();
     println!(
-        "wrote {}: index.html, table.csv, {}, patterns of methods that have any (K, H, W, C; 1 is the top of the range of the data), figures/",
+        "wrote {}: index.html, table.csv, {}, METHOD_patterns.npy (K, H, W, C) of those that have any, figures/",
         args.out.display(),
         files.join(", ")
     );
-    ensure!(
-        failures.is_empty(),
-        "{} of {} methods failed: {}",
-        failures.len(),
-        args.methods.len(),
-        failures.join("; ")
-    );
+    Ok(failures)
+}
+
+fn patterns_file(name: MethodName) -> String {
+    format!("{}_patterns.npy", name.id())
+}
+
+/// Removes what an earlier comparison in the same directory has left of methods that are not in this one's table.
+fn remove_stale(out: &Output, rows: &[Row]) -> Result<()> {
+    let drawn: Vec<String> = rows.iter().flat_map(|r| &r.figures).map(|f| format!("{}.png", f.name)).collect();
+    let figures = out.sub("figures");
+    let there = std::fs::read_dir(figures.folder()).into_iter().flatten().flatten();
+    let there: Vec<String> = there.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    for name in MethodName::value_variants() {
+        let row = rows.iter().find(|row| row.name == *name);
+        if row.is_none() {
+            out.remove(&format!("{}.npz", name.id()))?;
+        }
+        if row.is_none_or(|row| row.fitted.patterns.is_none()) {
+            out.remove(&patterns_file(*name))?;
+        }
+        let begin = format!("{}_", name.id());
+        for stale in there.iter().filter(|file| file.starts_with(&begin) && !drawn.contains(file)) {
+            figures.remove(stale)?;
+        }
+    }
     Ok(())
 }
 
@@ -146,7 +184,15 @@ fn report(args: &CompareArgs, samples: &Samples, rows: &[Row], failures: &[Strin
         rows.iter().flat_map(|r| &r.figures).filter(|f| f.name.contains(part)).cloned().collect()
     };
     let parts = [
-        ("_scatter", "Where the samples lie", "The first two columns of each method, coloured alike."),
+        (
+            "_scatter",
+            "Where the samples lie",
+            if samples.truth.is_some() {
+                "The first two columns of each method, coloured alike."
+            } else {
+                "The first two columns of each method, coloured by the classes it found, if any."
+            },
+        ),
         ("_patterns", "What the columns stand for", "Components, centres, or what a decoder makes of the columns."),
         ("_map_", "Maps", "Columns and classes where the samples are from."),
     ];
@@ -156,6 +202,7 @@ fn report(args: &CompareArgs, samples: &Samples, rows: &[Row], failures: &[Strin
             sections.push(Section { heading: heading.into(), text: text.into(), figures, table: None });
         }
     }
+    let missing = rows.iter().flat_map(|row| row.missing.iter().map(|what| format!("{}: no {what}", row.name.title())));
     let (h, w, c) = samples.patches.shape();
     let held = samples.test.len();
     let file = args.data.file_name().map(|f| f.to_string_lossy().into_owned()).unwrap_or_default();
@@ -168,7 +215,13 @@ fn report(args: &CompareArgs, samples: &Samples, rows: &[Row], failures: &[Strin
             (if h == 1 { format!("{w}") } else { format!("{h} × {w} × {c}") }, "values of each".to_owned()),
             (held.to_string(), "held out".to_owned()),
         ],
-        notes: samples.notes.iter().cloned().chain(failures.iter().map(|f| format!("Failed: {f}"))).collect(),
+        notes: samples
+            .notes
+            .iter()
+            .cloned()
+            .chain(missing)
+            .chain(failures.iter().map(|f| format!("Failed: {f}")))
+            .collect(),
         sections,
         parameters: Vec::new(),
         versions: versions(),
@@ -234,7 +287,7 @@ mod tests {
         let cases = [
             ("--methods pca,pca", "twice"),
             ("--truth labels", "none in this file"),
-            ("--steps bin=2", "spectrum images"),
+            ("--steps bin=2", "list of samples"),
             ("--holdout 1.5", "1.5"),
             ("--methods vae --boundary 3", "--boundary"),
             ("--methods vae,pca --components 0", "components is 0"),
@@ -247,5 +300,66 @@ mod tests {
             assert!(error.contains(part), "{words}: {error}");
         }
         assert!(!out.exists(), "a command that fails leaves nothing");
+    }
+
+    #[test]
+    fn a_method_that_fails_leaves_what_the_others_found_and_nothing_of_an_earlier_comparison() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, out) = (folder.path().join("d.npz"), folder.path().join("out"));
+        // All on a line: three endmembers span nothing.
+        let images = ndarray::Array4::from_shape_fn((30, 2, 2, 1), |(i, y, x, _)| (i % 7 * (y + x)) as f32 / 16.0);
+        let images = Some(Patches::new(images, Scaling::unit(1)).unwrap());
+        write_dataset(&data, &Dataset { images, ..Dataset::default() }).unwrap();
+        compare("--methods pca,kmeans --components 1 --clusters 2", &data, &out).unwrap();
+        assert!(out.join("pca.npz").exists() && out.join("figures/pca_patterns.png").exists());
+        let failed = compare("--methods kmeans,fcls --components 3 --clusters 2", &data, &out).unwrap_err();
+        assert!(failed.to_string().starts_with("1 of 2 methods failed: N-FINDR and FCLS"), "{failed}");
+        let table = std::fs::read_to_string(out.join("table.csv")).unwrap();
+        assert!(table.lines().count() == 2 && table.contains("\nkmeans,"), "{table}");
+        assert!(std::fs::read_to_string(out.join("index.html")).unwrap().contains("Failed: N-FINDR and FCLS"));
+        for gone in ["pca.npz", "pca_patterns.npy", "figures/pca_patterns.png", "fcls.npz"] {
+            assert!(!out.join(gone).exists(), "{gone}");
+        }
+        assert!(out.join("kmeans.npz").exists() && out.join("kmeans_patterns.npy").exists());
+    }
+
+    #[test]
+    fn classes_of_two_names_are_scored_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, out) = (folder.path().join("d.npz"), folder.path().join("out"));
+        let kind = |i: usize| (i / 3 % 2, i % 2);
+        let images = ndarray::Array4::from_shape_fn((200, 3, 4, 1), |(i, y, x, _)| {
+            let noise = (i * 31 + y * 17 + x * 7) % 13;
+            0.5 * (y == 0 && kind(i).0 == 1) as u8 as f32
+                + 0.4 * (x == 0 && kind(i).1 == 1) as u8 as f32
+                + noise as f32 / 200.0
+        });
+        let images = Some(Patches::new(images, Scaling::unit(1)).unwrap());
+        let labels = Some((0..200).map(|i| kind(i).0 as i64).collect());
+        let domain = (0..200).map(|i| kind(i).1 as f64).collect();
+        let truth = [("domain".to_owned(), domain)].into();
+        write_dataset(&data, &Dataset { images, labels, truth, ..Dataset::default() }).unwrap();
+        let ari = |truth: &str| -> f64 {
+            compare(&format!("--methods kmeans --truth {truth} --clusters 4"), &data, &out).unwrap();
+            let table = std::fs::read_to_string(out.join("table.csv")).unwrap();
+            let mut lines = table.lines().map(|line| line.split(',').collect::<Vec<_>>());
+            let place = lines.next().unwrap().iter().position(|name| *name == "ari").unwrap();
+            lines.next().unwrap()[place].parse().unwrap()
+        };
+        assert_eq!(ari("labels,domain"), 1.0);
+        assert!(ari("labels") < 0.7);
+    }
+
+    #[test]
+    fn a_scan_is_read_prepared_and_mapped() {
+        let Some(scan) = parsimon_datasets::real("chevkinite_eds.bcf") else { return };
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("out");
+        let steps = "crop=0.25..8keV,bin=4,poisson";
+        compare(&format!("--methods pca,nmf,kmeans --components 2 --clusters 2 --steps {steps}"), &scan, &out).unwrap();
+        for file in ["pca_map_pc1", "nmf_map_nmf2", "kmeans_map_class", "nmf_patterns"] {
+            assert!(out.join(format!("figures/{file}.png")).exists(), "{file}");
+        }
+        assert!(std::fs::read_to_string(out.join("index.html")).unwrap().contains(steps));
     }
 }

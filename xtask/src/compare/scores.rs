@@ -12,6 +12,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::data::Samples;
+use super::patterns::Patterns;
 use super::unmixed::Unmixed;
 use crate::ALLOCATOR;
 
@@ -27,10 +28,13 @@ const COLUMNS: usize = 20;
 /// A method that was fitted, and what it came to.
 pub struct Fitted {
     pub model: Box<dyn Embed>,
+    pub patterns: Option<Patterns>,
     /// Of all samples.
     pub embedding: Embedding,
     /// By name, in the order of the table.
     pub scores: Vec<(&'static str, Option<f64>)>,
+    /// Scores that could not be taken, and why.
+    pub missing: Vec<String>,
 }
 
 /// Names of the scores in the order of the table.
@@ -52,15 +56,15 @@ pub const NAMES: [&str; 12] = [
 /// What the scores mean.
 pub const MEANINGS: [&str; 12] = [
     "share of the variance of held-out rows (about the mean of the fitted ones) that the way back from the columns gives",
-    "how far rows that are near in the columns are near in the data; 1 is best (10 neighbours, 2,000 rows at most)",
-    "held-out rows whose class is that of most of their 15 nearest fitted rows in the columns",
-    "adjusted Rand index with the truth of the classes found: the method's own if it looks for kinds of samples, else those of a mixture of as many Gaussians in its columns",
+    "how far rows that are near in the columns are near in the data, both as they are; 1 is best (10 neighbours, 2,000 rows at most)",
+    "held-out rows whose class is that of most of their 15 nearest fitted rows in the columns, each column in units of its standard deviation",
+    "adjusted Rand index with the truth of the classes found: the method's own if it looks for kinds of samples, else those of a mixture of as many Gaussians in its columns, if they are 20 at most",
     "mean angle between the patterns, of methods whose patterns are spectra, and the known endmembers, matched one to one, in mrad",
     "root of the mean square by which shares, columns that are 1 in sum, are off the known ones",
     "known shares that are within two standard deviations of those found, of methods that tell deviations",
     "numbers that stand for each sample",
     "numbers that were fitted",
-    "most memory that was allocated at one time while fitting, beyond what was before, in MiB",
+    "most memory that was seen allocated while fitting, beyond what was before, looking every millisecond, in MiB",
     "seconds to embed all samples",
     "seconds to fit",
 ];
@@ -77,8 +81,11 @@ pub fn fitted(method: &dyn Represent, partition: bool, samples: &Samples) -> Res
     let embedding = model.embed(&samples.patches).map_err(|e| anyhow!(e))?;
     let embed_seconds = start.elapsed().as_secs_f64();
     let columns = columns(&embedding);
-    let (accuracy, ari) = against_truth(&embedding, partition, columns.as_ref(), samples)?;
-    let unmixed = Unmixed::of(model.as_ref(), &embedding, samples)?;
+    let mut missing = Vec::new();
+    let (accuracy, ari) = against_truth(&embedding, partition, columns.as_ref(), samples, &mut missing);
+    let patterns = Patterns::of(model.as_ref(), &embedding, samples)?;
+    let unmixed = patterns.as_ref().map(|patterns| Unmixed::of(patterns, &embedding, samples)).transpose()?;
+    let unmixed = unmixed.unwrap_or_default();
     let scores = vec![
         explained(model.as_ref(), &embedding, samples)?,
         columns.as_ref().and_then(|columns| trust(columns, samples)).transpose()?,
@@ -93,7 +100,7 @@ pub fn fitted(method: &dyn Represent, partition: bool, samples: &Samples) -> Res
         Some(embed_seconds),
         Some(seconds),
     ];
-    Ok(Fitted { model, embedding, scores: NAMES.into_iter().zip(scores).collect() })
+    Ok(Fitted { model, patterns, embedding, missing, scores: NAMES.into_iter().zip(scores).collect() })
 }
 
 /// Columns that tell what a sample is: the content of a network, all columns of others; none if there are none.
@@ -142,28 +149,35 @@ fn against_truth(
     partition: bool,
     columns: Option<&Array2<f32>>,
     samples: &Samples,
-) -> Result<(Option<f64>, Option<f64>)> {
-    let (Some(truth), classes) = (&samples.truth, samples.classes()) else { return Ok((None, None)) };
+    missing: &mut Vec<String>,
+) -> (Option<f64>, Option<f64>) {
+    let (Some(truth), classes) = (&samples.truth, samples.classes()) else { return (None, None) };
     if classes < 2 {
-        return Ok((None, None));
+        return (None, None);
     }
+    let mut told = |what: &str, score: Result<f64>| score.map_err(|e| missing.push(format!("{what}: {e:#}"))).ok();
     let (train, test): (Vec<usize>, Vec<usize>) = (samples.train.clone().collect(), samples.scored().collect());
     let pick = |values: &Array1<i64>, rows: &[usize]| values.select(Axis(0), rows);
     let (of_train, of_test) = (pick(truth, &train), pick(truth, &test));
     let accuracy = columns.filter(|_| !samples.test.is_empty()).and_then(|columns| {
         let (a, b) = (columns.select(Axis(0), &train), columns.select(Axis(0), &test));
-        held_out_accuracy((a.view(), of_train.view()), (b.view(), of_test.view()), NEIGHBOURS).ok()
+        let score = held_out_accuracy((a.view(), of_train.view()), (b.view(), of_test.view()), NEIGHBOURS);
+        told("accuracy", score.map_err(Into::into))
     });
     let found = match (embedding.class().filter(|_| partition), columns) {
-        (Some(class), _) => Some(pick(class, &test)),
+        (Some(class), _) => Some(Ok(pick(class, &test))),
         (None, Some(columns)) if columns.ncols() <= COLUMNS => {
             let of = |rows: &[usize]| columns.select(Axis(0), rows).mapv(f64::from);
             let model = GaussianMixture::params(classes).starts(STARTS).fit_matrix(of(&train).view());
-            model.and_then(|model| model.classes(of(&test).view())).ok()
+            Some(model.and_then(|model| model.classes(of(&test).view())))
         }
         _ => None,
     };
-    Ok((accuracy, found.and_then(|found| adjusted_rand_index(of_test.view(), found.view()).ok())))
+    let ari = found.and_then(|found| {
+        let score = || Ok(adjusted_rand_index(of_test.view(), found?.view())?);
+        told("ari", score())
+    });
+    (accuracy, ari)
 }
 
 /// What some work gives, and the most bytes that were allocated during it beyond those before: by looking every millisecond,
@@ -225,6 +239,7 @@ mod tests {
             test: n - holdout..n,
             scan: None,
             energy: None,
+            prepared: None,
             notes: Vec::new(),
         }
     }

@@ -1,10 +1,11 @@
 //! How well spectra were unmixed whose endmembers and shares are known.
 
 use anyhow::Result;
-use parsimon_core::{Embed, Embedding, Range, Spectra};
+use parsimon_core::{Embedding, Spectra};
 use parsimon_metrics::match_spectra;
 
 use super::data::Samples;
+use super::patterns::{Patterns, are_shares};
 
 /// Standard deviations either side that shares are looked for within.
 const DEVIATIONS: f64 = 2.0;
@@ -24,14 +25,11 @@ pub struct Unmixed {
 }
 
 impl Unmixed {
-    pub fn of(model: &dyn Embed, embedding: &Embedding, samples: &Samples) -> Result<Self> {
+    pub fn of(patterns: &Patterns, embedding: &Embedding, samples: &Samples) -> Result<Self> {
         let none = Self::default();
-        let known = samples.known.endmembers.as_ref().filter(|_| samples.energy.is_some());
-        let (Some(truth), Some(patterns)) = (known.map(Spectra::values), model.patterns()) else { return Ok(none) };
-        let (k, length) = (patterns.dim().0, truth.ncols());
-        // As stored: where 0 is decides about angles.
-        let Range { low, high } = samples.patches.scaling().range(0, 0);
-        let patterns = patterns.mapv(|v| low + f64::from(v) * (high - low)).into_shape_with_order((k, length))?;
+        let Some(truth) = samples.known.endmembers.as_ref().map(Spectra::values) else { return Ok(none) };
+        let Some(patterns) = patterns.spectra(samples)? else { return Ok(none) };
+        let k = patterns.nrows();
         let below: f64 = patterns.iter().filter(|v| **v < 0.0).sum::<f64>().abs();
         if k != truth.nrows() || below > BELOW * patterns.iter().map(|v| v.abs()).sum::<f64>() {
             return Ok(none);
@@ -40,11 +38,9 @@ impl Unmixed {
         let Ok(matched) = match_spectra(patterns.view(), truth) else { return Ok(none) };
         let angle = Some(1e3 * matched.iter().map(|(_, angle)| angle).sum::<f64>() / k as f64);
         let names: Vec<&str> = embedding.columns().iter().map(|c| c.name.as_str()).collect();
-        if names.len() != k {
-            return Ok(Self { angle, ..none });
-        }
         let shares = embedding.matrix(&names)?.mapv(f64::from);
-        if shares.rows().into_iter().any(|row| (row.sum() - 1.0).abs() > 1e-3) {
+        // Probabilities of classes add up to 1, too, and are no shares.
+        if names.len() != k || embedding.class().is_some() || !are_shares(&shares) {
             return Ok(Self { angle, ..none });
         }
         let (mut squares, mut inside, mut count, mut told) = (0.0, 0usize, 0usize, true);
@@ -88,6 +84,7 @@ mod tests {
         let samples = Samples {
             patches: Patches::from_spectra(&spectra).unwrap(),
             energy: Some(spectra.energy().clone()),
+            prepared: None,
             known,
             truth: None,
             truth_name: String::new(),
@@ -99,7 +96,8 @@ mod tests {
         let of = |method: &dyn Represent| {
             let model = method.fit(&samples.patches).unwrap();
             let embedding = model.embed(&samples.patches).unwrap();
-            Unmixed::of(model.as_ref(), &embedding, &samples).unwrap()
+            let patterns = Patterns::of(model.as_ref(), &embedding, &samples).unwrap().unwrap();
+            Unmixed::of(&patterns, &embedding, &samples).unwrap()
         };
         let fcls = of(&Fcls::params(3));
         assert!(fcls.angle.unwrap() < 60.0 && fcls.error.unwrap() < 0.1 && fcls.within.is_none(), "{fcls:?}");

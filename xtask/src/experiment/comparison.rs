@@ -12,47 +12,52 @@ use crate::args::{Cli, Command, CompareArgs, ExperimentArgs};
 use crate::compare::{self, MethodName};
 use crate::output::Output;
 
-/// Compares, unless the same comparison is there already, and gives a score sheet for each method, data set and seed.
+/// Compares, unless the same comparison is there already; a score sheet for each method, data set and seed, and which methods
+/// failed where.
 pub fn run<'a>(
     experiment: &'a Experiment,
     words: &str,
     seeds: u64,
     args: &ExperimentArgs,
     out: &Output,
-) -> Result<Vec<Trained<'a>>> {
-    let files: Vec<PathBuf> = experiment.data.iter().map(|data| file(data, args, out)).collect::<Result<_>>()?;
+) -> Result<(Vec<Trained<'a>>, Vec<String>)> {
     let folder = |data: &Data, seed: u64| out.sub(&format!("runs/{}/{seed}", stem(&data.name)));
     // What cannot be compared is known before hours go by.
-    for (data, file) in experiment.data.iter().zip(&files) {
-        let options = options(words, file, 0, args.epochs, folder(data, 0).folder())?;
+    for data in &experiment.data {
+        let options = options(words, &file(data, 0, args, out)?, 0, args.epochs, folder(data, 0).folder())?;
         compare::check(&options).with_context(|| data.name.clone())?;
     }
-    let mut done = Vec::new();
-    for (data, file) in experiment.data.iter().zip(&files) {
+    let (mut done, mut failures) = (Vec::new(), Vec::new());
+    for data in &experiment.data {
         for seed in 0..seeds {
             println!("{}, seed {seed}", data.name);
-            let run = folder(data, seed);
-            let options = options(words, file, seed, args.epochs, run.folder())?;
-            let mark = mark(format!("compare {words} --seed {seed} --epochs {:?}", args.epochs), file)?;
+            let (file, run) = (file(data, seed, args, out)?, folder(data, seed));
+            let options = options(words, &file, seed, args.epochs, run.folder())?;
+            let mark = mark(format!("compare {words} --seed {seed} --epochs {:?}", args.epochs), &file)?;
             if std::fs::read_to_string(run.path(DONE)).is_ok_and(|done| done == mark) {
                 println!("  there already");
             } else {
-                compare::run(&options)?;
-                run.write(DONE, mark.as_bytes())?;
+                // What is there until the end may be of another comparison.
+                run.remove(DONE)?;
+                let failed = compare::compare(&options)?;
+                if failed.is_empty() {
+                    run.write(DONE, mark.as_bytes())?;
+                }
+                failures.extend(failed.iter().map(|why| format!("{}, seed {seed}, {why}", data.name)));
             }
             done.extend(sheets(&data.name, seed, &run.path("table.csv"))?);
         }
     }
-    Ok(done)
+    Ok((done, failures))
 }
 
-/// The file itself where it is taken as it is, so that scans stay scans.
-fn file(data: &Data, args: &ExperimentArgs, out: &Output) -> Result<PathBuf> {
+/// The file itself where it is taken as it is, so that scans stay scans; else data made for this seed.
+fn file(data: &Data, seed: u64, args: &ExperimentArgs, out: &Output) -> Result<PathBuf> {
     if let (Some(file), None) = (&data.file, data.turn) {
         return found(file, args.data.as_deref());
     }
-    let path = out.path(&format!("data/{}.npz", stem(&data.name)));
-    prepare(data, args.data.as_deref(), &path)?;
+    let path = out.path(&format!("data/{}/{seed}.npz", stem(&data.name)));
+    prepare(data, seed, args.data.as_deref(), &path)?;
     Ok(path)
 }
 
@@ -86,6 +91,8 @@ fn sheets<'a>(data: &'a str, seed: u64, path: &Path) -> Result<Vec<Trained<'a>>>
 
 #[cfg(test)]
 mod tests {
+    use parsimon_core::{Dataset, Patches, Scaling};
+
     use super::*;
     use crate::experiment;
 
@@ -113,5 +120,25 @@ mod tests {
         let made = std::fs::metadata(&report).unwrap().modified().unwrap();
         experiment::run(&args).unwrap();
         assert_eq!(std::fs::metadata(&report).unwrap().modified().unwrap(), made, "it is not done again");
+    }
+
+    #[test]
+    fn a_study_ends_though_a_method_fails_and_does_not_call_it_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, study) = (folder.path().join("line.npz"), folder.path().join("study.toml"));
+        let images = ndarray::Array4::from_shape_fn((30, 2, 2, 1), |(i, y, x, _)| (i % 7 * (y + x)) as f32 / 16.0);
+        let images = Some(Patches::new(images, Scaling::unit(1)).unwrap());
+        parsimon_io::write_dataset(&data, &Dataset { images, ..Dataset::default() }).unwrap();
+        let words = "compare = \"--methods kmeans,fcls --components 3 --clusters 2\"";
+        let file = format!("[[data]]\nname = \"line\"\nfile = '{}'", data.display());
+        std::fs::write(&study, format!("title = \"Line\"\nseeds = 2\n{words}\n{file}\n")).unwrap();
+        let out = folder.path().join("out");
+        let name = study.display().to_string();
+        let args = ExperimentArgs { name, seeds: None, epochs: None, data: None, out: out.clone() };
+        let failed = experiment::run(&args).unwrap_err().to_string();
+        assert!(failed.starts_with("2 fits failed: line, seed 0, N-FINDR and FCLS"), "{failed}");
+        let table = std::fs::read_to_string(out.join("table.csv")).unwrap();
+        assert!(table.lines().count() == 3 && table.contains("k-means"), "{table}");
+        assert!(!out.join("runs/line/0").join(DONE).exists());
     }
 }

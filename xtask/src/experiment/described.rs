@@ -147,10 +147,8 @@ impl Experiment {
         stems(self.data.iter().map(|d| d.name.as_str()).collect())?;
         if let Some(words) = &self.compare {
             let trained = self.models.is_empty() && self.maps.is_empty() && !self.animate && self.sweep.is_none();
-            ensure!(
-                trained && self.colour.is_empty(),
-                "`compare` has its own figures, and needs title, seeds and data alone"
-            );
+            let told = self.colour.is_empty() && self.classes.is_empty() && self.symmetry.is_empty();
+            ensure!(trained && told, "`compare` has its own figures, and needs title, seeds and data alone");
             let line = ["cargo xtask", "compare", "data.npz"].into_iter().chain(words.split_whitespace());
             return parses(line.chain(["--seed", "0", "--out", "run"]), "compare");
         }

@@ -42,13 +42,15 @@ pub fn run(args: &ExperimentArgs) -> Result<()> {
     let files = experiment.data.iter().any(|d| d.file.is_some());
     ensure!(args.data.is_none() || files, "--data: this experiment makes its data and reads no file");
     if let Some(words) = &experiment.compare {
-        let done = comparison::run(&experiment, words, seeds, args, &out)?;
-        return sum_up(&experiment, &done, &out);
+        let (done, failures) = comparison::run(&experiment, words, seeds, args, &out)?;
+        sum_up(&experiment, &done, &out)?;
+        ensure!(failures.is_empty(), "{} fits failed: {}", failures.len(), failures.join("; "));
+        return Ok(());
     }
     let path = |data: &Data| out.path(&format!("data/{}.npz", stem(&data.name)));
     // What cannot be trained is known before hours go by.
     for data in &experiment.data {
-        let known = prepare(data, args.data.as_deref(), &path(data))?;
+        let known = prepare(data, 0, args.data.as_deref(), &path(data))?;
         experiment.check_names(&known)?;
         check_models(&experiment, &known, &path(data), args.epochs)?;
     }
@@ -102,7 +104,7 @@ pub fn run(args: &ExperimentArgs) -> Result<()> {
 
 /// Writes and shows the tables.
 fn sum_up(experiment: &Experiment, done: &[Trained<'_>], out: &Output) -> Result<()> {
-    out.write("table.csv", tables::table(done).as_bytes())?;
+    out.write("table.csv", tables::table(experiment, done).as_bytes())?;
     let summary = tables::summary(experiment, done)?;
     out.write("summary.md", summary.as_bytes())?;
     println!("{summary}\nwrote {}", out.folder().display());
@@ -137,15 +139,16 @@ fn arguments(model: &Model, data: &Path, out: &str, seed: u64, epochs: Option<us
     }
 }
 
-/// Makes or finds data, and writes them for the trainings.
-fn prepare(data: &Data, given: Option<&Path>, path: &Path) -> Result<Dataset> {
+/// Makes or finds data, and writes them for the trainings; what is random in them comes from the seed.
+fn prepare(data: &Data, seed: u64, given: Option<&Path>, path: &Path) -> Result<Dataset> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot create", folder.display()))?;
     }
     match (&data.make, &data.file) {
         (Some(words), None) => {
-            let out = path.to_string_lossy();
-            let words = ["cargo xtask", "dataset"].into_iter().chain(words.split_whitespace()).chain(["--out", &*out]);
+            let (out, seed) = (path.to_string_lossy(), seed.to_string());
+            let words = ["cargo xtask", "dataset"].into_iter().chain(words.split_whitespace());
+            let words = words.chain(["--seed", &*seed, "--out", &*out]);
             let Command::Dataset(args) = Cli::try_parse_from(words)?.command else { bail!("`dataset` makes no data") };
             dataset::run(&args)?;
         }
@@ -156,7 +159,7 @@ fn prepare(data: &Data, given: Option<&Path>, path: &Path) -> Result<Dataset> {
         _ => bail!("data `{}` need either `make` or `file`", data.name),
     }
     if let Some(Turn { rotation, shift, margin }) = data.turn {
-        let params = TurnedParams { rotation: rotation.to_radians(), shift, margin, seed: 0 };
+        let params = TurnedParams { rotation: rotation.to_radians(), shift, margin, seed };
         let known = turned(&parsimon_io::read_dataset(path)?, &params).with_context(|| data.name.clone())?;
         parsimon_io::write_dataset(path, &known)?;
     }
@@ -196,9 +199,7 @@ fn fit(
         println!("  there already");
         return Ok(());
     }
-    if done.exists() {
-        std::fs::remove_file(&done)?;
-    }
+    run.remove(DONE)?;
     let interrupted = match recorder {
         Some(recorder) => train::watched(&args, &mut |progress, data| recorder.see(progress, data))?,
         None => train::watched(&args, &mut |_, _| Ok(()))?,

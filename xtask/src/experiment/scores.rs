@@ -25,6 +25,9 @@ const STARTS: usize = 50;
 /// Classes at most that a mixture is asked for.
 const CLASSES: usize = 100;
 
+/// Values at most of a number that may stand for classes.
+const FEW: usize = 10;
+
 /// Scores by name, in the order of their making.
 pub struct Scores(Vec<(String, f64)>);
 
@@ -200,7 +203,7 @@ pub fn classes_of(known: &Dataset, name: &str) -> Option<Array1<i64>> {
     let class = |v: &f64| (v.fract() == 0.0 && v.abs() < 1e6).then_some(*v as i64);
     let classes: Array1<i64> = values.iter().map(class).collect::<Option<_>>()?;
     let count = distinct(classes.iter().copied().filter(|c| *c != -1));
-    (2..=CLASSES.min(10)).contains(&count).then_some(classes)
+    (2..=FEW).contains(&count).then_some(classes)
 }
 
 fn distinct(classes: impl Iterator<Item = i64>) -> usize {

@@ -7,10 +7,11 @@ use anyhow::Result;
 use super::Trained;
 use super::described::Experiment;
 use super::scores::Scores;
+use crate::compare;
 
 /// A line for each training, a column for each score that any of them has.
-pub fn table(done: &[Trained<'_>]) -> String {
-    let names = score_names(done);
+pub fn table(experiment: &Experiment, done: &[Trained<'_>]) -> String {
+    let names = score_names(experiment, done);
     let mut csv = format!("data,model,seed,{}\n", names.iter().map(|n| field(n)).collect::<Vec<_>>().join(","));
     for Trained { data, model, seed, scores } in done {
         let values = names.iter().map(|name| scores.get(name).map_or(String::new(), |v| format!("{v:.5}")));
@@ -25,22 +26,31 @@ fn field(name: &str) -> String {
     if name.contains([',', '"']) { format!("\"{}\"", name.replace('"', "\"\"")) } else { name.to_owned() }
 }
 
-fn score_names(done: &[Trained<'_>]) -> Vec<String> {
+/// As they are met; of comparisons in the order of their own tables.
+fn score_names(experiment: &Experiment, done: &[Trained<'_>]) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for (name, _) in done.iter().flat_map(|d| d.scores.iter()) {
         if !names.contains(name) {
             names.push(name.clone());
         }
     }
+    if experiment.compare.is_some() {
+        names.sort_by_key(|name| compare::NAMES.iter().position(|known| known == name));
+    }
     names
 }
 
 /// Means over the seeds, with their standard deviation.
 pub fn summary(experiment: &Experiment, done: &[Trained<'_>]) -> Result<String> {
-    let names = score_names(done);
+    let names = score_names(experiment, done);
     let mut text = format!(
-        "# {}\n\nScores of held-out rows, where there are any; mean ± standard deviation over the seeds.\n\n",
-        experiment.title
+        "# {}\n\nScores of held-out rows, where there are any; mean ± standard deviation over the seeds.{}\n\n",
+        experiment.title,
+        if experiment.compare.is_some() {
+            " Data that are made, or turned, are others for each seed; methods that draw nothing at random give the same for the same data."
+        } else {
+            ""
+        }
     );
     writeln!(text, "| data | model | {} |\n|---|---|{}", names.join(" | "), "---|".repeat(names.len()))?;
     let mut pairs: Vec<(&str, &str)> = Vec::new();

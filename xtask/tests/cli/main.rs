@@ -391,6 +391,33 @@ fn datasets_are_written_with_their_truth() {
     assert!(data.labels.is_some() && data.truth.contains_key("angle"));
     run(&["dataset", "graphene", "--size", "96", "--out", &scene]);
     assert!(parsimon_io::read_scene(Path::new(&scene)).unwrap().truth.contains_key("species"));
-    refused(&["dataset", "cards1", "--size", "2", "--out", &cards], &["2", "8"]);
+    let scan = bench.path("scan.npz");
+    run(&["dataset", "spectrum-image", "--size", "16", "--channels", "64", "--endmembers", "3", "--out", &scan]);
+    let mixed = parsimon_io::read_dataset(Path::new(&scan)).unwrap();
+    assert_eq!(mixed.endmembers.as_ref().unwrap().values().dim(), (3, 64));
+    assert!(mixed.samples().unwrap() == 256 && ["a1", "a2", "a3"].iter().all(|name| mixed.truth.contains_key(*name)));
+    for (words, part) in [
+        (["cards1", "--size", "2"], "8"),
+        (["cards1", "--channels", "64"], "spectrum-image"),
+        (["spectrum-image", "--per-suit", "5"], "--per-suit"),
+        (["spectrum-image", "--purest", "0.2"], "0.2"),
+    ] {
+        refused(&with(&["dataset"], &[&words[..], &["--out", &cards]].concat()), &[part]);
+    }
     assert_eq!(parsimon_io::read_dataset(Path::new(&cards)).unwrap(), data, "the earlier file is whole");
+}
+
+#[test]
+fn methods_are_compared_on_a_file_whatever_its_name() {
+    let bench = Bench::new();
+    let (scan, nameless, out) = (bench.path("scan.npz"), bench.path("scan"), bench.path("out"));
+    run(&["dataset", "spectrum-image", "--size", "16", "--channels", "64", "--endmembers", "2", "--out", &scan]);
+    std::fs::rename(&scan, &nameless).unwrap();
+    let told = run(&["compare", &nameless, "--methods", "nmf,fcls", "--components", "2", "--out", &out]);
+    assert!(told.contains("endmember_angle") && told.contains("wrote"), "{told}");
+    let table = std::fs::read_to_string(bench.0.path().join("out/table.csv")).unwrap();
+    assert!(table.lines().next().unwrap().contains("abundance_error") && table.lines().count() == 3, "{table}");
+    assert!(bench.0.path().join("out/figures/fcls_map_a1.png").exists());
+    refused(&["compare", &nameless, "--steps", "bin=2", "--out", &out], &["--steps", "list of samples"]);
+    refused(&["compare", &bench.path("none.npz"), "--out", &out], &["none.npz"]);
 }

@@ -1,0 +1,130 @@
+//! What the columns and classes of a method stand for, in the units of the data.
+
+use anyhow::Result;
+use ndarray::{Array2, Array3, Array4};
+use parsimon_core::{Embed, Embedding, Range};
+use parsimon_spectra::Prepared;
+
+use super::data::Samples;
+
+/// Components, endmembers or centres.
+pub struct Patterns {
+    /// K×H×W×C: spectra as the file holds them, images in \[0,1\].
+    pub values: Array4<f32>,
+    /// Whether they are like samples, as centres and endmembers are; components are added up instead, in any amount.
+    pub like_samples: bool,
+    /// Maps of the columns that go with them, of spectra whose scaling was undone.
+    pub maps: Option<Array3<f64>>,
+}
+
+impl Patterns {
+    /// None if the method has none.
+    pub fn of(model: &dyn Embed, embedding: &Embedding, samples: &Samples) -> Result<Option<Self>> {
+        let Some(values) = model.patterns() else { return Ok(None) };
+        let names: Vec<&str> = embedding.columns().iter().map(|c| c.name.as_str()).collect();
+        let columns = embedding.matrix(&names)?.mapv(f64::from);
+        let like_samples = embedding.class().is_some() || are_shares(&columns);
+        let mut found = Self { values, like_samples, maps: None };
+        if samples.energy.is_none() {
+            return Ok(Some(found));
+        }
+        let Range { low, high } = samples.patches.scaling().range(0, 0);
+        let offset = if like_samples { low } else { 0.0 };
+        let shape = found.values.dim();
+        let rows = found.values.mapv(|v| offset + f64::from(v) * (high - low));
+        let mut rows: Array2<f64> = rows.into_shape_with_order((shape.0, shape.1 * shape.2 * shape.3))?;
+        if let Some(prepared) = samples.prepared.as_ref().filter(|p| linear(p)) {
+            rows = prepared.components(rows.view())?.into_parts().0;
+            if !like_samples && columns.ncols() == shape.0 {
+                found.maps = Some(prepared.loadings(columns.view())?);
+            }
+        }
+        found.values = rows.mapv(|v| v as f32).into_shape_with_order(shape)?;
+        Ok(Some(found))
+    }
+
+    /// As rows, if they are spectra whose zero is that of the data.
+    pub fn spectra(&self, samples: &Samples) -> Result<Option<Array2<f64>>> {
+        let shifted = samples.patches.scaling().range(0, 0).low != 0.0;
+        if samples.energy.is_none() || (shifted && !self.like_samples) {
+            return Ok(None);
+        }
+        let (k, length) = (self.values.dim().0, self.values.len() / self.values.dim().0.max(1));
+        Ok(Some(self.values.mapv(f64::from).into_shape_with_order((k, length))?))
+    }
+}
+
+/// Whether columns are shares of what makes up a sample.
+pub fn are_shares(columns: &Array2<f64>) -> bool {
+    columns.ncols() > 0 && columns.rows().into_iter().all(|row| (row.sum() - 1.0).abs() < 1e-3)
+}
+
+/// Whether sums of prepared spectra are sums of the spectra.
+fn linear(prepared: &Prepared) -> bool {
+    prepared.components(Array2::zeros((1, prepared.image().values().dim().2)).view()).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array1, s};
+    use parsimon_baselines::{KMeans, Nmf};
+    use parsimon_core::{Axis, Dataset, Patches, Represent, SpectrumImage};
+    use parsimon_spectra::apply;
+    use parsimon_spectra::steps::parse;
+
+    use super::*;
+
+    fn scan(steps: &str, values: Array3<f64>) -> Samples {
+        let axis = Axis::uncalibrated;
+        let image = SpectrumImage::new(values, axis("y"), axis("x"), axis("energy")).unwrap();
+        let steps = if steps.is_empty() { Vec::new() } else { parse(steps).unwrap() };
+        let prepared = apply(&steps, image).unwrap();
+        let n = prepared.spectra().values().nrows();
+        Samples {
+            patches: Patches::from_spectra(&prepared.spectra()).unwrap(),
+            known: Dataset::default(),
+            truth: None,
+            truth_name: String::new(),
+            train: 0..n,
+            test: n..n,
+            scan: None,
+            energy: Some(axis("energy")),
+            prepared: Some(prepared),
+            notes: Vec::new(),
+        }
+    }
+
+    fn of(method: &dyn Represent, samples: &Samples) -> Patterns {
+        let model = method.fit(&samples.patches).unwrap();
+        let embedding = model.embed(&samples.patches).unwrap();
+        Patterns::of(model.as_ref(), &embedding, samples).unwrap().unwrap()
+    }
+
+    #[test]
+    fn components_and_maps_of_scaled_counts_multiply_to_the_counts() {
+        // No channel without counts, two parts.
+        let counts = Array3::from_shape_fn((6, 5, 8), |(y, x, e)| {
+            (2 + y) as f64 * (10 + 3 * e) as f64 + if x > 2 { 40.0 * (8 - e) as f64 } else { 0.0 }
+        });
+        let samples = scan("poisson", counts.clone());
+        let found = of(&Nmf::params(2).tolerance(1e-9).rounds(5000), &samples);
+        let maps = found.maps.as_ref().unwrap();
+        let spectra = found.spectra(&samples).unwrap().unwrap();
+        let again = maps.clone().into_shape_with_order((30, 2)).unwrap().dot(&spectra);
+        let off = (again.into_shape_with_order((6, 5, 8)).unwrap() - &counts).mapv(f64::abs).sum() / counts.sum();
+        assert!(off < 0.01, "{off}");
+    }
+
+    #[test]
+    fn centres_are_as_the_file_holds_them_and_components_of_shifted_data_are_no_spectra() {
+        let values = Array3::from_shape_fn((4, 4, 6), |(y, _, e)| if y < 2 { e as f64 - 2.0 } else { 20.0 - e as f64 });
+        let samples = scan("", values.clone());
+        let centres = of(&KMeans::params(2), &samples).spectra(&samples).unwrap().unwrap();
+        for place in [0, 3] {
+            let truth: Array1<f64> = values.slice(s![place, 0, ..]).to_owned();
+            let near = centres.rows().into_iter().map(|c| (&c - &truth).mapv(f64::abs).sum()).fold(f64::MAX, f64::min);
+            assert!(near < 1e-4, "{near}");
+        }
+        assert!(of(&Nmf::params(2), &samples).spectra(&samples).unwrap().is_none());
+    }
+}
