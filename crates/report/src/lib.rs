@@ -14,6 +14,7 @@ pub mod html;
 mod legend;
 mod lines;
 mod maps;
+mod mounted;
 mod scatter;
 mod text;
 mod ticks;
