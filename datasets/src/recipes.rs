@@ -20,7 +20,8 @@ pub struct Recipe {
 }
 
 /// Path of a real file for a test: in the folder that `PARSIMON_DATA` names, else in `shared/data` beside the repository. If it is
-/// not there, says that what needs it is skipped.
+/// not there, says on standard error that what needs it is skipped.
+#[doc(hidden)]
 pub fn real(file: &str) -> Option<PathBuf> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
     let path = std::env::var_os("PARSIMON_DATA").map_or_else(beside, PathBuf::from).join(file);

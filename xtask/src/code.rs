@@ -8,7 +8,6 @@ use parsimon_ivae::{Condition, Examples, Ivae, Outside, ScalingConfig};
 
 use crate::args::{DecodeArgs, EncodeArgs, TranslateArgs};
 use crate::output::writable_beside;
-use crate::train::samples;
 
 pub fn encode(args: &EncodeArgs) -> Result<()> {
     writable_beside(&args.out, &args.data)?;
@@ -59,10 +58,13 @@ impl Encoded {
     /// Those of a file by the model in a run directory.
     pub fn of(run: &Path, path: &Path) -> Result<Self> {
         let (model, config) = Ivae::load(&Cpu::default(), run)?;
-        let dataset = parsimon_io::read_dataset(path)?;
-        let pairs = dataset.images.is_some() && dataset.spectra.is_some();
-        let images = dataset.images.filter(|_| !pairs || config.params.size.0 > 1);
-        let data = samples(images, dataset.spectra).with_context(|| path.display().to_string())?;
+        let mut dataset = parsimon_io::read_dataset(path)?;
+        // Of pairs, what the model was trained with.
+        if dataset.spectra.is_some() && config.params.size.0 == 1 {
+            dataset.images = None;
+        }
+        let data = dataset.samples_as_patches().with_context(|| path.display().to_string())?.into_owned();
+        (dataset.images, dataset.spectra) = (None, None);
         let (data, note) = scaled_as_trained(data, &config.scaling)?;
         if let Some(note) = note {
             println!("note: {note}");

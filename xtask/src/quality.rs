@@ -8,7 +8,7 @@ use clap::Parser;
 use dfdx::tensor::Cpu;
 use parsimon_core::Patches;
 use parsimon_ivae::Noise;
-use parsimon_report::figures::{Line, Steps, lines};
+use parsimon_report::figures::{Line, Steps, losses};
 use parsimon_train::Bar;
 
 use crate::args::{self, BenchArgs, Cli, TrainArgs};
@@ -50,7 +50,7 @@ pub fn run(args: &BenchArgs, file: &Path, machine: &str) -> Result<()> {
     out.write("quality.md", table(&curves, file, machine)?.as_bytes())?;
     let drawn: Vec<Line<'_>> = curves.iter().map(|c| Line { name: c.name, points: c.points.clone() }).collect();
     let label = "−ELBO of patches held out (nats)";
-    let figure = lines(&drawn, Steps::Logarithmic, "training time (s)", label, "How good after how long")?;
+    let figure = losses(&drawn, Steps::Logarithmic, "training time (s)", label, "How good after how long")?;
     out.write("quality.png", &figure.png()?)?;
     println!("wrote {} and {}", out.path("quality.md").display(), out.path("quality.png").display());
     Ok(())

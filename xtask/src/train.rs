@@ -1,8 +1,8 @@
 use std::sync::atomic::Ordering;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use dfdx::tensor::Cpu;
-use parsimon_core::{Patches, Spectra};
+use parsimon_core::{Dataset, Patches, Spectra};
 use parsimon_detect::neighbour_graph;
 use parsimon_ivae::{Config, Examples, Ivae, Params, Usual};
 use parsimon_train::{Bar, Fitted, Options, Progress, State, save_checkpoint, write_history};
@@ -133,13 +133,9 @@ impl Trained {
     }
 }
 
-/// What a data file holds as patches: its images, or else its spectra as images of one row.
+/// The images as patches, or else the spectra.
 pub fn samples(images: Option<Patches>, spectra: Option<Spectra>) -> Result<Patches> {
-    match (images, spectra) {
-        (Some(images), _) => Ok(images),
-        (None, Some(spectra)) => Ok(Patches::from_spectra(&spectra)?),
-        (None, None) => bail!("the file holds neither images nor spectra"),
-    }
+    Ok(Dataset { images, spectra, ..Dataset::default() }.samples_as_patches()?.into_owned())
 }
 
 pub fn run(args: &TrainArgs) -> Result<()> {
@@ -161,8 +157,8 @@ fn remove_stale(run: &Output, figures: &[String]) -> Result<()> {
 
 /// Trains, and tells somebody of each epoch; whether it was interrupted.
 pub fn watched(args: &TrainArgs, watch: Watch<'_>) -> Result<bool> {
-    let mut dataset = parsimon_io::read_dataset(&args.data)?;
-    let data = samples(dataset.images.take(), dataset.spectra.take())?;
+    let dataset = parsimon_io::read_dataset(&args.data)?;
+    let data = dataset.samples_as_patches()?;
     let run = Output::new(&args.out)?;
     let mut args = args.clone();
     if args.resume && !checkpoint::begun(&run) {

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use ndarray::{Array1, Array2};
@@ -36,7 +37,7 @@ impl Dataset {
         let images = self.images.as_ref().map(Patches::len);
         let spectra = self.spectra.as_ref().map(|s| s.values().nrows());
         let Some(expected) = images.or(spectra) else {
-            return Err(Error::Empty { what: "dataset", shape: vec![0] });
+            return Err(Error::NoSamples);
         };
         let named = [
             ("goals", self.goals.as_ref().map(Patches::len)),
@@ -58,6 +59,21 @@ impl Dataset {
             }
         }
         Ok(expected)
+    }
+
+    /// The samples as patches: the images, or if there are none the spectra as [`Patches::from_spectra`] has them.
+    ///
+    /// # Shapes
+    /// N×H×W×C; spectra N×1×L×1.
+    ///
+    /// # Errors
+    /// If there are neither images nor spectra.
+    pub fn samples_as_patches(&self) -> Result<Cow<'_, Patches>> {
+        match (&self.images, &self.spectra) {
+            (Some(images), _) => Ok(Cow::Borrowed(images)),
+            (None, Some(spectra)) => Patches::from_spectra(spectra).map(Cow::Owned),
+            (None, None) => Err(Error::NoSamples),
+        }
     }
 }
 
@@ -89,11 +105,23 @@ mod tests {
         assert_eq!(data.samples(), Ok(3));
         data.labels = Some(array![0, 1]);
         assert!(data.samples().unwrap_err().to_string().contains("`labels` has length 2, expected 3"));
-        assert!(Dataset::default().samples().is_err());
+        assert_eq!(Dataset::default().samples(), Err(Error::NoSamples));
         let of = |channels| Spectra::new(Array2::zeros((3, channels)), Axis::new("energy", 1.0, 0.0, "eV")).unwrap();
         data = Dataset { spectra: Some(of(5)), endmembers: Some(of(5)), ..Dataset::default() };
         assert_eq!(data.samples(), Ok(3));
         data.endmembers = Some(of(4));
         assert!(data.samples().unwrap_err().to_string().contains("a row of `endmembers` has length 4, expected 5"));
+    }
+
+    #[test]
+    fn images_come_before_spectra_and_nothing_is_told() {
+        let images = Patches::new(Array4::zeros((3, 2, 2, 1)), Scaling::unit(1)).unwrap();
+        let spectra = Spectra::new(Array2::from_elem((3, 4), 7.0), Axis::uncalibrated("energy")).unwrap();
+        let pairs = Dataset { images: Some(images.clone()), spectra: Some(spectra.clone()), ..Dataset::default() };
+        assert!(matches!(pairs.samples_as_patches(), Ok(Cow::Borrowed(found)) if *found == images));
+        let alone = Dataset { images: None, ..pairs };
+        assert_eq!(alone.samples_as_patches().unwrap().into_owned(), Patches::from_spectra(&spectra).unwrap());
+        let said = Dataset::default().samples_as_patches().unwrap_err().to_string();
+        assert!(said.contains("neither images nor spectra"), "{said}");
     }
 }

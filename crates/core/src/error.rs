@@ -18,6 +18,9 @@ pub enum Error {
         /// Its shape.
         shape: Vec<usize>,
     },
+    /// A dataset without samples.
+    #[error("the dataset is empty: it holds neither images nor spectra")]
+    NoSamples,
     /// Two lengths that must agree differ.
     #[error("{what} has length {found}, expected {expected}")]
     Length {

@@ -1,6 +1,6 @@
 use ndarray::{Array4, ArrayView4, Axis as Dim};
 
-use crate::{Error, Normalise, Result, Scaling, Sites, Spectra};
+use crate::{Error, Normalise, Range, Result, Scaling, Sites, Spectra};
 
 /// Small images of equal size and channels, in \[0,1\], each with the site it came from.
 ///
@@ -44,16 +44,24 @@ impl Patches {
         Self::new(scaling.to_unit(values), scaling)
     }
 
-    /// Spectra as images of one row; within \[0,1\] they are taken as they are, else the range of all becomes it.
+    /// Spectra as images of one row; within \[0,1\] they are taken as they are, else divided by the greatest value of all.
+    ///
+    /// 0 stays 0 even if no value reaches it: mixtures of spectra and the noise of counts begin there. Only if values are below 0,
+    /// the least becomes 0.
+    ///
+    /// # Shapes
+    /// N×L becomes N×1×L×1.
     ///
     /// # Errors
-    /// As [`Patches::from_stored`].
+    /// As [`Patches::new`], which finite spectra never meet.
     pub fn from_spectra(spectra: &Spectra) -> Result<Self> {
         let values = spectra.values().insert_axis(Dim(1)).insert_axis(Dim(3));
         if values.iter().all(|v| (0.0..=1.0).contains(v)) {
             return Self::new(values.mapv(|v| v as f32), Scaling::unit(1));
         }
-        Self::from_stored(values, Normalise::Global)
+        let range = Range::of(values.iter().copied());
+        let scaling = Scaling::Global(vec![Range { low: range.low.min(0.0), ..range }]);
+        Self::new(scaling.to_unit(values), scaling)
     }
 
     /// The same patches with the sites they came from.
@@ -153,6 +161,27 @@ mod tests {
         assert!((counts.stored()[(1, 0, 1, 0)] - 40.0).abs() < 1e-6);
         assert_eq!(Patches::from_spectra(&spectra(0.75).unwrap()).unwrap().images()[(1, 0, 1, 0)], 0.75);
     }
+
+    #[test]
+    fn spectra_keep_their_zero_unless_values_are_below_it() {
+        let of = |values: [f64; 3]| {
+            let values = ndarray::Array2::from_shape_vec((1, 3), values.to_vec()).unwrap();
+            Patches::from_spectra(&Spectra::new(values, crate::Axis::uncalibrated("energy")).unwrap()).unwrap()
+        };
+        let cases = [
+            ([10.0, 20.0, 40.0], (0.0, 40.0), [0.25, 0.5, 1.0]),
+            ([5.0, 5.0, 5.0], (0.0, 5.0), [1.0, 1.0, 1.0]),
+            ([-10.0, 0.0, 30.0], (-10.0, 30.0), [0.0, 0.25, 1.0]),
+            ([-4.0, -3.0, -2.0], (-4.0, -2.0), [0.0, 0.5, 1.0]),
+        ];
+        for (values, (low, high), unit) in cases {
+            let patches = of(values);
+            assert_eq!(patches.scaling(), &Scaling::Global(vec![Range { low, high }]), "{values:?}");
+            assert_eq!(patches.images().iter().copied().collect::<Vec<f32>>(), unit);
+            assert_eq!(patches.stored().iter().copied().collect::<Vec<f64>>(), values);
+        }
+    }
+
     use crate::{Refinement, Site};
     use proptest::prelude::*;
 

@@ -3,7 +3,7 @@ use std::path::Path;
 use parsimon_core::{Axis, Image, Movie, Spectra, SpectrumImage};
 
 use crate::files::{self, Format};
-use crate::{Error, Result, bcf, dm, hyperspy, numpy, png, tiff};
+use crate::{Error, Result, bcf, dm, hyperspy, idx, numpy, png, tiff};
 
 /// What a microscopy file holds.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,6 +58,32 @@ pub fn read(path: &Path) -> Result<Content> {
         Some(Format::Npz) => numpy::read_npz(path, &bytes),
         Some(Format::Hdf5) => hyperspy::read(path, bytes),
         None => Err(files::unknown(path, &bytes)),
+    }
+}
+
+/// Whether a file is a list of samples, which [`read_dataset`](crate::read_dataset) takes, rather than an image or a spectrum
+/// image; the content tells, not the name.
+///
+/// NPY, NPZ and IDX are lists, also IDX packed by gzip; DM3, DM4, BCF, TIFF, PNG and HDF5 are not. No more than the first bytes
+/// are read: a list may still turn out to be damaged, or an NPZ to hold no samples.
+///
+/// # Errors
+/// If the file cannot be read or is in none of these formats.
+///
+/// ```
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("train-images-idx3-ubyte");
+/// std::fs::write(&path, [0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 255])?;
+/// assert!(parsimon_io::is_list(&path)?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn is_list(path: &Path) -> Result<bool> {
+    let begin = files::read_begin(path)?;
+    match Format::of(&begin) {
+        Some(Format::Npy | Format::Npz) => Ok(true),
+        Some(Format::Dm | Format::Bcf | Format::Tiff | Format::Png | Format::Hdf5) => Ok(false),
+        None if idx::is_idx(&begin) => Ok(true),
+        None => Err(files::unknown(path, &begin)),
     }
 }
 

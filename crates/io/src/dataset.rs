@@ -10,7 +10,7 @@ use crate::scene::{self, array, check_name};
 use crate::{Error, Result, idx, numpy, write_npz};
 
 /// Names a truth column cannot have.
-const RESERVED: [&str; 16] = [
+const RESERVED: [&str; 15] = [
     "images",
     "goals",
     "spectra",
@@ -22,7 +22,6 @@ const RESERVED: [&str; 16] = [
     "goals_high",
     "spectra_axis",
     "spectra_unit",
-    "endmembers",
     "sites",
     "image",
     "pixel_size",
@@ -32,9 +31,9 @@ const RESERVED: [&str; 16] = [
 /// Reads a DATA file.
 ///
 /// An NPZ holds `images` (N×H×W or N×H×W×C), `spectra` (N×L) or both, and may hold `goals` (as images: what should become of
-/// them), `labels` (N, −1 unknown), `targets` (N×K or N), `sites` (N×2: y, x in pixels) and the `image` they are in, `endmembers` (R×L) that
-/// the spectra are mixed of; every other 1-D array of N numbers becomes `truth`. A bare NPY of rank 3 or 4 is images, of
-/// rank 2 spectra. All integer and float types are read. An IDX file of unsigned bytes, which gzip may have packed, is images,
+/// them), `labels` (N, −1 unknown), `targets` (N×K or N), `sites` (N×2: y, x in pixels) and the `image` they are in, and
+/// beside spectra `endmembers` (R×L) that they are mixed of; every other 1-D array of N numbers becomes `truth`, and what is
+/// left is not looked at. A bare NPY of rank 3 or 4 is images, of rank 2 spectra. All integer and float types are read. An IDX file of unsigned bytes, which gzip may have packed, is images,
 /// and the one beside it whose name says `labels` and `idx1` for `images` and `idx3` their labels.
 ///
 /// Images within \[0,1\] are taken as they are, unless `images_low` and `images_high` say what 0 and 1 stand for; so are goals.
@@ -75,7 +74,10 @@ fn from_arrays(path: &Path, arrays: &Arrays) -> Result<Dataset> {
     if let Some(stored) = arrays.get("spectra") {
         data.spectra = Some(spectra(path, "spectra", stored, Some(arrays))?);
     }
-    if let Some(stored) = arrays.get("endmembers") {
+    // Files of before may have meant something else by the name.
+    let channels = data.spectra.as_ref().map(|s| s.values().ncols());
+    let mixed = |stored: &&Stored| matches!(*stored.shape(), [1..=usize::MAX, length] if Some(length) == channels);
+    if let Some(stored) = arrays.get("endmembers").filter(mixed) {
         data.endmembers = Some(spectra(path, "endmembers", stored, Some(arrays))?);
     }
     if data.images.is_none() && data.spectra.is_none() {
@@ -139,7 +141,12 @@ fn images(path: &Path, name: &str, stored: &Stored, arrays: Option<&Arrays>) -> 
             Patches::new(values, Scaling::unit(channels))
         }
         // Ranges are found in f64: int32 counts, say, do not fit float32.
-        None => Patches::from_stored(four(stored.to_f64().map_err(fail)?, misshapen)?.view(), Normalise::Global),
+        None => {
+            drop(values);
+            // Those in f64 stand beside the patches made of them.
+            stored.number(size_of::<f64>() + size_of::<f32>()).map_err(fail)?;
+            Patches::from_stored(four(stored.to_f64().map_err(fail)?, misshapen)?.view(), Normalise::Global)
+        }
     };
     made.map_err(|e| Error::data(path, e))
 }

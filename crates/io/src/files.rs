@@ -129,7 +129,10 @@ pub(crate) fn check_size(needed: u64, file: usize) -> std::result::Result<(), St
 
 /// Fails if the memory cannot hold this many bytes.
 pub(crate) fn check_room(needed: u64) -> std::result::Result<(), String> {
-    let room = usize::try_from(needed).is_ok_and(|n| Vec::<u8>::new().try_reserve_exact(n).is_ok());
+    let mut probe = Vec::<u8>::new();
+    let room = usize::try_from(needed).is_ok_and(|n| probe.try_reserve_exact(n).is_ok());
+    // What is never used, the compiler may never ask for.
+    std::hint::black_box(&probe);
     if room { Ok(()) } else { Err(format!("its {needed} bytes of values do not fit in memory")) }
 }
 

@@ -105,6 +105,9 @@ fn numbers(data: &Dataset, file: usize) -> std::result::Result<(ArrayD<f64>, Sam
     let needed = shape.iter().try_fold(sample.size(), |product, &n| product.checked_mul(n));
     let needed = needed.ok_or_else(|| format!("`data` claims a shape of {shape:?}"))?;
     files::check_size(needed as u64, file)?;
+    // The numbers as f64 stand beside their bytes.
+    let numbers = (needed / sample.size()) as u64;
+    files::check_room(numbers.saturating_mul((size_of::<f64>() + sample.size()) as u64))?;
     let bytes = data.read_raw_bytes().map_err(|e| e.to_string())?;
     let values = sample.to_f64(*order == ByteOrder::BigEndian, &bytes);
     Ok((ArrayD::from_shape_vec(IxDyn(&shape), values).map_err(|e| e.to_string())?, sample))

@@ -24,7 +24,7 @@ mod sites;
 mod tiff;
 
 pub use atomic::{Writer, write_atomically};
-pub use content::{Content, read, read_detector_images, read_frame, read_image, with_pixel_size};
+pub use content::{Content, is_list, read, read_detector_images, read_frame, read_image, with_pixel_size};
 pub use dataset::{read_dataset, write_dataset};
 pub use error::{Error, Result};
 pub use hyperspy::UNITLESS;

@@ -4,6 +4,7 @@ use std::path::Path;
 use ndarray::{ArrayD, ArrayViewD, IxDyn, ShapeBuilder};
 use npyz::{DType, Endianness, NpyHeader, Order, TypeStr, WriteOptions, WriterBuilder};
 
+use crate::files::check_room;
 use crate::sample::Sample;
 use crate::{Error, Result, write_atomically};
 
@@ -121,17 +122,25 @@ impl Stored {
         ArrayD::from_shape_vec(shape, values).map_err(|e| e.to_string())
     }
 
+    /// The type of its numbers, if there is room for numbers of so many bytes beside those they are made of.
+    pub(crate) fn number(&self, size: usize) -> std::result::Result<Sample, String> {
+        let sample = self.header.number()?;
+        let count = self.header.shape.iter().fold(1_u64, |product, &n| product.saturating_mul(n as u64));
+        check_room(count.saturating_mul((size + sample.size()) as u64))?;
+        Ok(sample)
+    }
+
     pub(crate) fn to_f64(&self) -> std::result::Result<ArrayD<f64>, String> {
-        self.arrange(self.header.number()?.to_f64(self.header.big_endian, &self.bytes))
+        self.arrange(self.number(size_of::<f64>())?.to_f64(self.header.big_endian, &self.bytes))
     }
 
     pub(crate) fn to_f32(&self) -> std::result::Result<ArrayD<f32>, String> {
-        self.arrange(self.header.number()?.to_f32(self.header.big_endian, &self.bytes))
+        self.arrange(self.number(size_of::<f32>())?.to_f32(self.header.big_endian, &self.bytes))
     }
 
     /// Whole numbers; floats are accepted if every one is whole.
     pub(crate) fn to_i64(&self) -> std::result::Result<ArrayD<i64>, String> {
-        let sample = self.header.number()?;
+        let sample = self.number(size_of::<i64>())?;
         if !sample.is_integer() {
             let values = sample.to_f64(self.header.big_endian, &self.bytes);
             if let Some(odd) = values.iter().find(|v| v.fract() != 0.0) {
@@ -290,4 +299,26 @@ pub fn write_npy(path: &Path, array: ArrayViewD<'_, f32>) -> Result<()> {
 
 pub(crate) fn read_stored(path: &Path, bytes: Vec<u8>) -> Result<Stored> {
     Stored::parse(bytes).map_err(|reason| Error::format(path, "NPY", reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_take_more_room_than_their_bytes_are_refused_where_there_is_none() {
+        let stored = |kind, shape: Vec<usize>| {
+            let header = Header { length: 0, shape, kind: Kind::Number(kind), big_endian: false, fortran: false };
+            Stored { header, bytes: Vec::new() }
+        };
+        // As bytes alone they would fit an address space of 64 bits.
+        for kind in [Sample::U8, Sample::F16] {
+            let large = stored(kind, vec![1 << 30, 1 << 30]);
+            let said = [large.to_f64().err(), large.to_f32().err(), large.to_i64().err()];
+            for text in said {
+                assert!(text.as_deref().is_some_and(|t| t.contains("do not fit in memory")), "{text:?}");
+            }
+            assert_eq!(stored(kind, vec![1 << 40, 0]).to_f64().map(|a| a.len()), Ok(0));
+        }
+    }
 }

@@ -87,9 +87,9 @@ pub(crate) fn read_stored(path: &Path) -> Result<Arrays> {
 /// # Errors
 /// If the file is neither, or is damaged.
 pub fn read_arrays(path: &Path) -> Result<BTreeMap<String, ArrayD<f64>>> {
-    let bytes = files::read_bytes(path)?;
-    if files::Format::of(&bytes) == Some(files::Format::Npy) {
-        let array = npy::read_stored(path, bytes)?.to_f64().map_err(|e| Error::format(path, "NPY", e))?;
+    if files::Format::of(&files::read_begin(path)?) == Some(files::Format::Npy) {
+        let array =
+            npy::read_stored(path, files::read_bytes(path)?)?.to_f64().map_err(|e| Error::format(path, "NPY", e))?;
         return Ok(BTreeMap::from([(String::new(), array)]));
     }
     let arrays = read_stored(path)?;

@@ -43,6 +43,14 @@ pub enum Error {
         /// The accepted range, in words.
         accepted: String,
     },
+    /// A spectrum of zeros, which has no direction.
+    #[error("{what}: row {row} is zero in every channel, so that there is no angle to it")]
+    Zero {
+        /// Which spectra.
+        what: &'static str,
+        /// The first such row.
+        row: usize,
+    },
     /// The spatial index cannot be built.
     #[error("the nearest-neighbour index cannot be built: {0}")]
     Index(String),

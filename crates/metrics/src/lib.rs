@@ -18,4 +18,4 @@ pub use partitions::{adjusted_rand_index, boundary_length};
 pub use reconstruction::{reconstruction_error, reconstruction_errors};
 pub use regression::held_out_regression;
 pub use trust::trustworthiness;
-pub use unmixing::match_spectra;
+pub use unmixing::{abundance_coverage, abundance_error, match_spectra};

@@ -2,7 +2,7 @@
 
 use std::f64::consts::PI;
 
-use parsimon_core::Image;
+use parsimon_core::{Axis, Image};
 
 use crate::canvas::{Canvas, Pen};
 use crate::colour::ColourMap;
@@ -145,8 +145,12 @@ impl ScaleBar {
     /// Lengths are given in µm, nm, Å or pm, whichever is near one; other units as the file has them; pixels if there is
     /// no calibration.
     pub fn of(image: &Image, share: f64) -> Self {
-        let axis = image.x();
-        let columns = image.shape().1 as f64;
+        Self::along(image.x(), image.shape().1, share)
+    }
+
+    /// As [`ScaleBar::of`], of so many columns along an axis.
+    pub(crate) fn along(axis: &Axis, columns: usize, share: f64) -> Self {
+        let columns = columns as f64;
         let (step, unit) = match axis.nanometres() {
             Some(nm) => {
                 let longest = share * columns * nm;
@@ -189,7 +193,6 @@ impl ScaleBar {
 mod tests {
     use super::*;
     use ndarray::Array2;
-    use parsimon_core::Axis;
 
     fn image(scale: f64, unit: &str) -> Image {
         let axis = |name| Axis::new(name, scale, 0.0, unit);

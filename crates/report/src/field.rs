@@ -1,14 +1,14 @@
 use image::{Rgb, RgbImage};
 use ndarray::ArrayView2;
-use parsimon_core::{Axis, Image};
+use parsimon_core::Axis;
 
 use crate::bars::{ColourBar, ScaleBar};
 use crate::canvas::Canvas;
-use crate::colour::{self, ColourMap};
+use crate::colour;
 use crate::error::check_finite;
-use crate::figure::{Figure, MARGIN, sheet};
-use crate::legend::Legend;
-use crate::maps::{MapStyle, capital, framed};
+use crate::figure::Figure;
+use crate::maps::MapStyle;
+use crate::mounted::{classed, coloured};
 use crate::view::View;
 use crate::{Error, Result};
 
@@ -27,14 +27,7 @@ pub fn field(values: ArrayView2<'_, f32>, [y, x]: [&Axis; 2], style: &MapStyle) 
     let bar = ColourBar::new(style.colours, &all, style.limits, &style.label)?;
     let map =
         scanned(values.dim(), [y, x], |place| values.get(place).map_or(colour::UNKNOWN, |&v| bar.colour(v.into())))?;
-    let (w, h) = (map.width(), map.height());
-    let high = h.max(240.0);
-    let (mut canvas, top) = sheet(&style.title, 2.0 * MARGIN + w + 26.0 + bar.width(high)?, high + MARGIN)?;
-    framed(&mut canvas, map, MARGIN, top);
-    bar.draw(&mut canvas, MARGIN + w + 26.0, top, high)?;
-    let (rows, columns, range) = (values.nrows(), values.ncols(), style.range());
-    let caption = format!("{} at {rows}×{columns} pixels of the scan.{range}", capital(&style.label));
-    Ok(Figure { name: style.name.clone(), title: style.title.clone(), caption, image: canvas.picture() })
+    coloured(map, &bar, style, &format!("at {}×{} pixels of the scan", values.nrows(), values.ncols()))
 }
 
 /// The class of every pixel of a scan, with a legend; −1 is unknown and grey.
@@ -52,16 +45,8 @@ pub fn class_field(
 ) -> Result<Figure> {
     let of = |place| colour::class_colour(classes.get(place).copied().unwrap_or(-1));
     let map = scanned(classes.dim(), [y, x], of)?;
-    let legend = Legend::of_classes(&classes.iter().copied().collect::<Vec<_>>(), names);
-    let (w, h) = (map.width(), map.height());
-    // As wide as a field with a colour bar, so that the two stand beside each other at one scale.
-    let room = w + 26.0 + ColourBar::new(ColourMap::Cyclic, &[], None, "")?.width(h)?;
-    let rows = legend.rows_height(room)?;
-    let (mut canvas, top) = sheet(&style.title, 2.0 * MARGIN + room, h + 14.0 + rows + MARGIN / 2.0)?;
-    framed(&mut canvas, map, MARGIN, top);
-    legend.draw_rows(&mut canvas, [MARGIN, top + h + 14.0], room)?;
-    let caption = format!("Class of {}×{} pixels of the scan.", classes.nrows(), classes.ncols());
-    Ok(Figure { name: style.name.clone(), title: style.title.clone(), caption, image: canvas.picture() })
+    let (all, (rows, columns)) = (classes.iter().copied().collect::<Vec<_>>(), classes.dim());
+    classed(map, &all, names, style, &format!("{rows}×{columns} pixels of the scan"))
 }
 
 /// Coloured pixels and a scale bar.
@@ -70,17 +55,17 @@ fn scanned(
     [y, x]: [&Axis; 2],
     colour: impl Fn((usize, usize)) -> [u8; 3],
 ) -> Result<Canvas> {
-    // The geometry of a micrograph of as many pixels.
-    let blank = ndarray::Array2::zeros((rows, columns));
-    let image = Image::calibrated(blank, y.clone(), x.clone()).map_err(|_| Error::Empty { what: "scan" })?;
-    let view = View::whole(&image);
+    if rows == 0 || columns == 0 {
+        return Err(Error::Empty { what: "scan" });
+    }
+    let view = View::of((rows, columns), [y, x]);
     let pick =
         |at: u32, zoom: f64, count: usize| ((f64::from(at) + 0.5) / zoom).floor().min(count as f64 - 1.0) as usize;
     let picture = RgbImage::from_fn(view.extent[0], view.extent[1], |x, y| {
         Rgb(colour((pick(y, view.zoom[0], rows), pick(x, view.zoom[1], columns))))
     });
     let mut map = Canvas::of(&picture)?;
-    ScaleBar::of(&image, 0.25).draw(&mut map, view.zoom[1])?;
+    ScaleBar::along(x, columns, 0.25).draw(&mut map, view.zoom[1])?;
     Ok(map)
 }
 
@@ -89,6 +74,8 @@ mod tests {
     use ndarray::{Array2, array};
 
     use super::*;
+    use crate::colour::ColourMap;
+    use crate::figure::MARGIN;
 
     #[test]
     fn each_pixel_has_its_colour_at_its_place() {

@@ -14,6 +14,7 @@ pub mod html;
 mod legend;
 mod lines;
 mod maps;
+mod mounted;
 mod scatter;
 mod text;
 mod ticks;
@@ -26,7 +27,7 @@ pub mod figures {
     pub use crate::curve::{LearningCurve, learning_curve};
     pub use crate::field::{class_field, field};
     pub use crate::figure::{grid, side_by_side};
-    pub use crate::lines::{Line, Steps, lines};
+    pub use crate::lines::{Line, Steps, lines, losses};
     pub use crate::maps::{MapStyle, class_map, image, site_map};
     pub use crate::scatter::{Colour, scatter, scatter_over};
     pub use crate::tiles::{components, manifold, patches};

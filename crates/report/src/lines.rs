@@ -24,11 +24,30 @@ pub enum Steps {
     Logarithmic,
 }
 
-/// Lines in one pair of axes, with a legend beside it. Beginnings so high that the rest would be flat run off the top.
+/// Lines in one pair of axes that hold all their points, with a legend beside it.
 ///
 /// # Errors
 /// If there is no line, one has no point, or a value is not finite or, on a logarithmic axis, not above 0.
 pub fn lines(lines: &[Line<'_>], steps: Steps, x_label: &str, y_label: &str, title: &str) -> Result<Figure> {
+    drawn(lines, steps, [x_label, y_label, title], |heights| (roomy(heights.iter().copied().flatten().copied()), false))
+}
+
+/// As [`lines`], of losses that fall: if they begin so high that the rest would be flat, the first points run off the top,
+/// and the caption says so.
+///
+/// # Errors
+/// As [`lines`].
+pub fn losses(lines: &[Line<'_>], steps: Steps, x_label: &str, y_label: &str, title: &str) -> Result<Figure> {
+    drawn(lines, steps, [x_label, y_label, title], settled)
+}
+
+/// Lines between the limits that `range` finds for their heights; it tells also whether some points are beyond.
+fn drawn(
+    lines: &[Line<'_>],
+    steps: Steps,
+    [x_label, y_label, title]: [&str; 3],
+    range: impl Fn(&[&[f64]]) -> ((f64, f64), bool),
+) -> Result<Figure> {
     if lines.is_empty() || lines.iter().any(|l| l.points.is_empty()) {
         return Err(Error::Empty { what: "list of points" });
     }
@@ -53,7 +72,7 @@ pub fn lines(lines: &[Line<'_>], steps: Steps, x_label: &str, y_label: &str, tit
     let legend = Legend { entries: names.iter().map(entry).collect() };
 
     let heights: Vec<Vec<f64>> = placed.iter().map(|l| l.iter().map(|p| p[1]).collect()).collect();
-    let (y, cut) = settled(&heights.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let (y, cut) = range(&heights.iter().map(Vec::as_slice).collect::<Vec<_>>());
     let x = roomy(of(0));
     let left = (MARGIN + Axes::left(y, y_label)?).round();
     let (wide, high) = (SIDE, 0.6 * SIDE);
@@ -96,6 +115,26 @@ mod tests {
         let count = |i: usize| two.image.pixels().filter(|p| p.0 == CLASS_COLOURS[COLOURS[i]]).count();
         assert!(count(0) > 3 * count(1) / 2 && count(1) > 500, "{} {}", count(0), count(1));
         assert_eq!(count(2), 0);
+    }
+
+    #[test]
+    fn a_peak_at_the_beginning_is_shown_and_a_loss_that_begins_high_is_cut() {
+        let height = |i: usize| if i < 3 { 1000.0 } else { 1.0 + (i as f64 / 7.0).sin() };
+        let points: Vec<[f64; 2]> = (0..200).map(|i| [i as f64, height(i)]).collect();
+        let line = [Line { name: "zero loss", points }];
+        // The first row of the picture that the line is in, and whether points are beyond.
+        let seen = |figure: &Figure| {
+            let (wide, high) = figure.image.dimensions();
+            // Left of the legend, whose line has the colour too.
+            let ink = |y: &u32| (0..wide / 2).any(|x| figure.image.get_pixel(x, *y).0 == CLASS_COLOURS[COLOURS[0]]);
+            ((0..high).find(ink).unwrap_or(u32::MAX), figure.caption.contains("off the scale"))
+        };
+        let spectrum = lines(&line, Steps::Linear, "energy (eV)", "counts", "").unwrap();
+        let loss = losses(&line, Steps::Linear, "epoch", "loss", "").unwrap();
+        // The upper edge is at the margin; a peak stands a part in 27 of the height below it.
+        let below = (MARGIN + 0.6 * SIDE / 27.0) as u32;
+        assert!((below - 3..=below + 3).contains(&seen(&spectrum).0) && !seen(&spectrum).1, "{:?}", seen(&spectrum));
+        assert!(seen(&loss).0 <= MARGIN as u32 + 3 && seen(&loss).1, "{:?}", seen(&loss));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::colour::{self, ColourMap};
 use crate::error::{check_finite, check_length};
 use crate::figure::{Figure, MARGIN, SIDE, sheet};
 use crate::legend::{Entry, Legend, Mark};
-use crate::text::INK;
+use crate::mounted::{classed, coloured, framed};
 use crate::view::{Tone, View, spacing};
 use crate::{Error, Result};
 
@@ -44,6 +44,11 @@ impl MapStyle {
             _ => "",
         }
     }
+
+    /// What was drawn, under the name and the title.
+    pub(crate) fn figure(&self, canvas: Canvas, caption: String) -> Figure {
+        Figure { name: self.name.clone(), title: self.title.clone(), caption, image: canvas.picture() }
+    }
 }
 
 /// A number at every site, as coloured discs on the micrograph.
@@ -64,14 +69,7 @@ pub fn site_map(image: &Image, sites: &Sites, values: &[f32], style: &MapStyle) 
     let bar = ColourBar::new(style.colours, &values, style.limits, &style.label)?;
     let view = View::whole(image);
     let map = dotted(image, sites, view, |i| values.get(i).map_or(colour::UNKNOWN, |&v| bar.colour(v)))?;
-    let (w, h) = (map.width(), map.height());
-    let (mut canvas, top) =
-        sheet(&style.title, 2.0 * MARGIN + w + 26.0 + bar.width(h.max(240.0))?, h.max(240.0) + MARGIN)?;
-    framed(&mut canvas, map, MARGIN, top);
-    bar.draw(&mut canvas, MARGIN + w + 26.0, top, h.max(240.0))?;
-    let range = style.range();
-    let caption = format!("{} at {} sites, on the micrograph.{range}", capital(&style.label), sites.len());
-    Ok(Figure { name: style.name.clone(), title: style.title.clone(), caption, image: canvas.picture() })
+    coloured(map, &bar, style, &format!("at {} sites, on the micrograph", sites.len()))
 }
 
 /// The class of every site, as coloured discs on the micrograph with a legend.
@@ -85,17 +83,7 @@ pub fn class_map(image: &Image, sites: &Sites, class: &[i64], names: &[String], 
     check_sites(sites, class.len(), "classes of the map")?;
     let view = View::whole(image);
     let map = dotted(image, sites, view, |i| colour::class_colour(class.get(i).copied().unwrap_or(-1)))?;
-    let legend = Legend::of_classes(class, names);
-    let (w, h) = (map.width(), map.height());
-    // As wide as a map with a colour bar, so that the two stand beside each other at one scale.
-    let bar = ColourBar::new(ColourMap::Cyclic, &[], None, "")?.width(h)?;
-    let room = w + 26.0 + bar;
-    let rows = legend.rows_height(room)?;
-    let (mut canvas, top) = sheet(&style.title, 2.0 * MARGIN + room, h + 14.0 + rows + MARGIN / 2.0)?;
-    framed(&mut canvas, map, MARGIN, top);
-    legend.draw_rows(&mut canvas, [MARGIN, top + h + 14.0], room)?;
-    let caption = format!("Class of {} sites, on the micrograph.", sites.len());
-    Ok(Figure { name: style.name.clone(), title: style.title.clone(), caption, image: canvas.picture() })
+    classed(map, class, names, style, &format!("{} sites, on the micrograph", sites.len()))
 }
 
 /// The micrograph with its sites, and its centre enlarged.
@@ -190,26 +178,6 @@ fn dotted(image: &Image, sites: &Sites, view: View, colour: impl Fn(usize) -> [u
     }
     ScaleBar::of(image, 0.25).draw(&mut map, view.zoom[1])?;
     Ok(map)
-}
-
-/// Sets a map on the sheet with a thin frame around it.
-pub(crate) fn framed(canvas: &mut Canvas, map: Canvas, x: f64, y: f64) {
-    let (w, h) = (map.width(), map.height());
-    canvas.place(&map.picture(), x as i64, y as i64);
-    canvas.frame([x - 0.75, y - 0.75, w + 1.5, h + 1.5], Pen::solid(1.5, INK));
-}
-
-/// The text with a capital letter if it begins with a word; a symbol such as z₁ or pc1 stays as it is.
-pub(crate) fn capital(text: &str) -> String {
-    if text.split_whitespace().next().is_some_and(|word| word.chars().any(char::is_numeric)) {
-        return text.to_owned();
-    }
-    let mut letters = text.chars();
-    match (letters.next(), text.chars().nth(1)) {
-        (Some(first), Some(second)) if second.is_lowercase() => first.to_uppercase().chain(letters).collect(),
-        (Some(_), _) => text.to_owned(),
-        (None, _) => "Value".to_owned(),
-    }
 }
 
 #[cfg(test)]

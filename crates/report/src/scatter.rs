@@ -6,7 +6,7 @@ use crate::density::Density;
 use crate::error::{check_finite, check_length};
 use crate::figure::{Figure, MARGIN, SIDE, sheet};
 use crate::legend::Legend;
-use crate::maps::capital;
+use crate::text::capital;
 use crate::ticks;
 use crate::{Error, Result};
 

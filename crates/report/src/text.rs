@@ -101,6 +101,19 @@ pub(crate) fn rasterise(text: &str, style: Style, fraction: f64, mut cover: impl
     Ok(())
 }
 
+/// The text with a capital letter if it begins with a word; a symbol such as z₁ or pc1 stays as it is.
+pub(crate) fn capital(text: &str) -> String {
+    if text.split_whitespace().next().is_some_and(|word| word.chars().any(char::is_numeric)) {
+        return text.to_owned();
+    }
+    let mut letters = text.chars();
+    match (letters.next(), text.chars().nth(1)) {
+        (Some(first), Some(second)) if second.is_lowercase() => first.to_uppercase().chain(letters).collect(),
+        (Some(_), _) => text.to_owned(),
+        (None, _) => "Value".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,7 @@ use image::imageops::{self, FilterType};
 use image::{ImageBuffer, Luma, RgbImage};
 use kiddo::{ImmutableKdTree, SquaredEuclidean};
 use ndarray::ArrayView2;
-use parsimon_core::{Image, Sites};
+use parsimon_core::{Axis, Image, Sites};
 
 use crate::figure::SIDE;
 use crate::ticks;
@@ -34,20 +34,24 @@ pub(crate) struct View {
 impl View {
     /// All of the image, its longer side `SIDE` long, in the proportions of the calibration.
     pub fn whole(image: &Image) -> Self {
-        let (rows, columns) = image.shape();
-        Self::part(image, [0, 0], [rows, columns], SIDE)
+        Self::of(image.shape(), [image.y(), image.x()])
+    }
+
+    /// All of so many rows and columns, as [`View::whole`] of an image with these axes.
+    pub fn of((rows, columns): (usize, usize), axes: [&Axis; 2]) -> Self {
+        Self::part(axes, [0, 0], [rows, columns], SIDE)
     }
 
     /// A square of `pixels` columns about the centre, or what the image has of it.
     pub fn centre(image: &Image, pixels: f64, side: f64) -> Self {
-        let (rows, columns) = image.shape();
+        let ((rows, columns), axes) = (image.shape(), [image.y(), image.x()]);
         let wanted = pixels.max(8.0) as usize;
-        let size = [((wanted as f64 / stretch(image)) as usize).clamp(1, rows), wanted.clamp(1, columns)];
-        Self::part(image, [(rows - size[0]) / 2, (columns - size[1]) / 2], size, side)
+        let size = [((wanted as f64 / stretch(axes)) as usize).clamp(1, rows), wanted.clamp(1, columns)];
+        Self::part(axes, [(rows - size[0]) / 2, (columns - size[1]) / 2], size, side)
     }
 
-    fn part(image: &Image, from: [usize; 2], size: [usize; 2], side: f64) -> Self {
-        let (high, wide) = (size[0] as f64 * stretch(image), size[1] as f64);
+    fn part(axes: [&Axis; 2], from: [usize; 2], size: [usize; 2], side: f64) -> Self {
+        let (high, wide) = (size[0] as f64 * stretch(axes), size[1] as f64);
         // A line scan would be invisible: no side is shorter than an eighth of the other.
         let fit = |length: f64| (side * length / high.max(wide)).round().max((side / 8.0).round());
         let extent = [fit(wide), fit(high)];
@@ -83,8 +87,7 @@ impl View {
 }
 
 /// Height of a pixel over its width, where both are calibrated alike.
-fn stretch(image: &Image) -> f64 {
-    let (y, x) = (image.y(), image.x());
+fn stretch([y, x]: [&Axis; 2]) -> f64 {
     let ratio = match (y.nanometres(), x.nanometres()) {
         (Some(y), Some(x)) => y / x,
         _ if y.unit == x.unit => (y.scale / x.scale).abs(),

@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use ndarray::{Array3, ArrayViewMut1};
 
 use super::little;
@@ -7,6 +9,8 @@ use crate::files;
 const LINES: usize = 0x1a0;
 /// Most pixels for each one that has a spectrum: a map may be sparse or broken off, not all but empty.
 const SPARSEST: usize = 64;
+/// Most values for each byte of the file: a spectrum of 4096 channels in one byte, which even one without counts needs.
+const EMPTIEST: usize = 4096;
 
 /// Counts of a map.
 pub(super) struct Map {
@@ -19,6 +23,8 @@ pub(super) struct Map {
 /// The spectrum of one pixel as it is packed.
 struct Packed<'a> {
     at: (usize, usize),
+    /// Channels of the whole map, as every pixel says.
+    channels: usize,
     packing: Packing<'a>,
 }
 
@@ -31,8 +37,9 @@ enum Packing<'a> {
     Runs(&'a [u8], &'a [u8]),
 }
 
-/// Unpacks a map of `channels` channels; the header may know its size, height first.
-pub(super) fn unpack(bytes: &[u8], channels: usize, known: Option<(usize, usize)>) -> Result<Map, String> {
+/// Unpacks a map of `channels` channels, as the header says, from a file of `file` bytes; the header may know its size, height
+/// first.
+pub(super) fn unpack(bytes: &[u8], channels: usize, known: Option<(usize, usize)>, file: usize) -> Result<Map, String> {
     let (height, width, pixels) = scan(bytes)?;
     if let Some((h, w)) = known.filter(|&size| size != (height, width)) {
         return Err(format!("its map has {height}×{width} pixels, its header says {h}×{w}"));
@@ -43,10 +50,18 @@ pub(super) fn unpack(bytes: &[u8], channels: usize, known: Option<(usize, usize)
         let found = pixels.len();
         return Err(format!("its map claims {height}×{width} pixels and holds the spectra of {found}"));
     };
+    let recorded = pixels.iter().map(|p| p.channels).max().unwrap_or(0);
+    if channels > recorded {
+        return Err(format!("its header claims {channels} channels, its pixels have {recorded}"));
+    }
+    if claimed.saturating_mul(channels) > file.saturating_mul(EMPTIEST) {
+        let claim = format!("{height}×{width} pixels of {channels} channels");
+        return Err(format!("its map claims {claim}, far more than its {file} bytes can hold"));
+    }
     files::check_room((claimed as u64).saturating_mul(channels as u64).saturating_mul(8))?;
     let mut counts = Array3::zeros((height, width, channels));
     let mut beyond = 0.0;
-    for Packed { at: (y, x), packing } in pixels {
+    for Packed { at: (y, x), packing, .. } in pixels {
         let mut spectrum = Spectrum { counts: counts.slice_mut(ndarray::s![y, x, ..]), beyond: 0.0 };
         spectrum.add(&packing).map_err(|e| format!("the spectrum of pixel ({y}, {x}) {e}"))?;
         beyond += spectrum.beyond;
@@ -60,14 +75,20 @@ fn scan(bytes: &[u8]) -> Result<(usize, usize, Vec<Packed<'_>>), String> {
     let (height, width) = (reader.number(4)?, reader.number(4)?);
     let mut reader = Reader(bytes.get(LINES..).ok_or(ENDS)?);
     let mut pixels = Vec::new();
+    let mut seen = HashSet::new();
     for y in 0..height {
+        seen.clear();
         for _ in 0..reader.number(4)? {
             let x = reader.number(4)?;
             if x >= width {
                 return Err(format!("pixel {x} of line {y} lies outside the width of {width}"));
             }
-            // Channels of the map, channels of the pixel, and a constant.
-            reader.take(8)?;
+            if !seen.insert(x) {
+                return Err(format!("pixel {x} of line {y} is recorded twice"));
+            }
+            let channels = reader.number(2)?;
+            // Channels of the pixel, and a constant.
+            reader.take(6)?;
             let (flag, _, pulses, size) = (reader.number(2)?, reader.number(2)?, reader.number(2)?, reader.number(4)?);
             let packing = match flag {
                 0 => Packing::Wide(reader.take(size)?, pulses),
@@ -82,7 +103,7 @@ fn scan(bytes: &[u8]) -> Result<(usize, usize, Vec<Packed<'_>>), String> {
                     Packing::Runs(runs, reader.take(2 * pulses)?)
                 }
             };
-            pixels.push(Packed { at: (y, x), packing });
+            pixels.push(Packed { at: (y, x), channels, packing });
         }
     }
     Ok((height, width, pixels))

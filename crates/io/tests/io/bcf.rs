@@ -175,6 +175,44 @@ fn maps_and_headers_that_lie_are_refused() {
     assert!(says(deep.as_bytes(), &map, true).contains("no `TRTSpectrumDatabase`"));
 }
 
+/// A map of pixels without a count: its size, its channels, and where the pixels of each line lie.
+fn empty_map(width: u32, channels: u16, lines: &[&[u32]]) -> Vec<u8> {
+    let mut map = [lines.len() as u32, width].map(u32::to_le_bytes).concat();
+    map.resize(0x1a0, 0);
+    for line in lines {
+        map.extend((line.len() as u32).to_le_bytes());
+        for x in *line {
+            map.extend(x.to_le_bytes());
+            map.extend([channels, channels].map(u16::to_le_bytes).concat());
+            map.extend([0; 14]);
+        }
+    }
+    map
+}
+
+#[test]
+fn a_map_larger_than_its_pixels_and_its_file_allow_is_refused() {
+    let folder = Folder::new();
+    let unlisted = header(&few()).replace("Channels>", "Other>").replace("TRTImageData", "Other");
+    let of = |channels: usize, map: Vec<u8>| {
+        let header = unlisted.replace(">301<", &format!(">{channels}<")).into_bytes();
+        let file = BcfWriter { compressed: true, ..PLAIN }.container(&[("HeaderData", header), ("SpectrumData0", map)]);
+        let size = file.len();
+        (read(&folder.write("a.bcf", file)), size)
+    };
+    let two = || empty_map(2, 301, &[&[0, 1]]);
+    assert_eq!(of(301, two()).0.unwrap().describe(), "a line scan of 2 spectra of 301 channels");
+    let text = message(of(302, two()).0, "a.bcf");
+    assert!(text.contains("its header claims 302 channels, its pixels have 301"), "{text}");
+    // One pixel in 64, of as many channels as a header may say: 8 GB of a few kB.
+    let (found, size) = of(65_535, empty_map(64, 65_535, &[&[0][..]; 250]));
+    let text = message(found, "a.bcf");
+    let wanted = format!("250×64 pixels of 65535 channels, far more than its {size} bytes can hold");
+    assert!(size < 40_000 && text.contains(&wanted), "{size} {text}");
+    let text = message(of(301, empty_map(3, 301, &[&[0, 1], &[2, 0, 2]])).0, "a.bcf");
+    assert!(text.contains("pixel 2 of line 1 is recorded twice"), "{text}");
+}
+
 #[test]
 fn the_real_map_has_the_counts_and_the_calibration_that_rosettasciio_reads() {
     let Some(path) = real("chevkinite_eds.bcf") else { return };

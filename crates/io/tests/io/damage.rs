@@ -1,14 +1,14 @@
 use ndarray::Array2;
 use parsimon_core::{Axis, Image};
 use parsimon_io::{
-    read, read_dataset, read_detector_images, read_latents, read_scene, read_sites_csv, write_png, write_tiff,
+    is_list, read, read_dataset, read_detector_images, read_latents, read_scene, read_sites_csv, write_png, write_tiff,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::bcf_writer::{BcfWriter, Packing};
 use crate::dm_writer::{DmWriter, Picture};
-use crate::{Folder, bcf, hyperspy, message, numpy, pictures};
+use crate::{Folder, bcf, hyperspy, idx, message, numpy, pictures};
 
 /// A sound file of each format: its name and its bytes.
 fn sound(folder: &Folder) -> Vec<(String, Vec<u8>)> {
@@ -72,6 +72,22 @@ fn sound_files_are_read() {
     for (name, bytes) in sound(&folder) {
         read(&folder.write(&name, bytes)).unwrap();
     }
+}
+
+#[test]
+fn the_content_tells_lists_of_samples_from_images() {
+    let folder = Folder::new();
+    for (name, bytes) in sound(&folder) {
+        let list = name.ends_with(".npy") || name.ends_with(".npz");
+        assert_eq!(is_list(&folder.write("no ending", bytes)).unwrap(), list, "{name}");
+    }
+    for bytes in [idx::images(), idx::packed(&idx::images())] {
+        assert!(is_list(&folder.write("train-images-idx3-ubyte", bytes)).unwrap());
+    }
+    assert!(message(is_list(&folder.write("a.npz", b"")), "a.npz").contains("empty"));
+    assert!(message(is_list(&folder.write("a.npz", b"text")), "a.npz").contains("the name says NPZ"));
+    message(is_list(folder.0.path()), "");
+    message(is_list(&folder.path("absent")), "absent");
 }
 
 #[test]

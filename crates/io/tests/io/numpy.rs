@@ -175,6 +175,29 @@ fn datasets_keep_what_their_spectra_are_mixed_of() {
 }
 
 #[test]
+fn an_array_named_endmembers_that_no_spectra_are_mixed_of_is_like_any_other() {
+    let folder = Folder::new();
+    let bytes: Vec<u8> = (0..24).collect();
+    let array = |shape: &str, size: usize| plain("|u1", shape, &bytes[..size]);
+    let read = |entries: &[(&str, Vec<u8>)]| {
+        read_dataset(&folder.write("a.npz", npz(entries, zip::CompressionMethod::Deflated))).unwrap()
+    };
+    let spectra = || ("spectra", array("(4, 5)", 20));
+    assert_eq!(read(&[spectra(), ("endmembers", array("(2, 5)", 10))]).endmembers.unwrap().values().dim(), (2, 5));
+    for other in [array("(3, 8)", 24), array("(0, 5)", 0), array("(5,)", 5), array("(1, 2, 5)", 10)] {
+        let data = read(&[spectra(), ("endmembers", other)]);
+        assert_eq!((data.samples(), data.truth.len(), data.endmembers), (Ok(4), 0, None));
+    }
+    let data = read(&[("images", array("(3, 2, 4)", 24)), ("endmembers", array("(2, 4)", 8))]);
+    assert_eq!((data.endmembers, data.truth.len()), (None, 0));
+    // One number for each sample is a known number, and is written as one.
+    let data = read(&[spectra(), ("endmembers", array("(4,)", 4))]);
+    assert_eq!(data.truth["endmembers"], array![0.0, 1.0, 2.0, 3.0]);
+    write_dataset(&folder.path("b.npz"), &data).unwrap();
+    assert_eq!(read_dataset(&folder.path("b.npz")).unwrap(), data);
+}
+
+#[test]
 fn datasets_keep_the_micrograph_they_are_from() {
     let folder = Folder::new();
     let path = folder.path("a.npz");
