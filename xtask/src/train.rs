@@ -2,7 +2,6 @@ use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result};
 use dfdx::tensor::Cpu;
-use parsimon_core::{Dataset, Patches, Spectra};
 use parsimon_detect::neighbour_graph;
 use parsimon_ivae::{Config, Examples, Ivae, Params, Usual};
 use parsimon_train::{Bar, Fitted, Options, Progress, State, save_checkpoint, write_history};
@@ -131,11 +130,6 @@ impl Trained {
             last.train.loss
         )
     }
-}
-
-/// The images as patches, or else the spectra.
-pub fn samples(images: Option<Patches>, spectra: Option<Spectra>) -> Result<Patches> {
-    Ok(Dataset { images, spectra, ..Dataset::default() }.samples_as_patches()?.into_owned())
 }
 
 pub fn run(args: &TrainArgs) -> Result<()> {

@@ -66,11 +66,7 @@ impl Samples {
             ));
         }
         let energy = known.spectra.as_ref().map(|s| s.energy().clone());
-        let patches = match (&known.images, &known.spectra) {
-            (Some(images), _) => images.clone(),
-            (None, Some(spectra)) => Patches::from_spectra(spectra)?,
-            (None, None) => bail!("{name}: holds no samples"),
-        };
+        let patches = known.samples_as_patches().with_context(|| name.clone())?.into_owned();
         let energy = energy.filter(|_| known.images.is_none());
         let Interval { low, high } = patches.scaling().range(0, 0);
         if energy.is_some() && low < 0.0 {

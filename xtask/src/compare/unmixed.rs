@@ -1,8 +1,9 @@
 //! How well spectra were unmixed whose endmembers and shares are known.
 
 use anyhow::Result;
+use ndarray::{Array1, ArrayView2, Axis, concatenate};
 use parsimon_core::{Embedding, Spectra};
-use parsimon_metrics::match_spectra;
+use parsimon_metrics::{abundance_coverage, abundance_error, match_spectra};
 
 use super::data::Samples;
 use super::patterns::{Patterns, are_shares};
@@ -43,22 +44,21 @@ impl Unmixed {
         if names.len() != k || embedding.class().is_some() || !are_shares(&shares) {
             return Ok(Self { angle, ..none });
         }
-        let (mut squares, mut inside, mut count, mut told) = (0.0, 0usize, 0usize, true);
-        for (r, (column, _)) in matched.iter().enumerate() {
-            let Some(known) = samples.known.truth.get(&format!("a{}", r + 1)) else {
-                return Ok(Self { angle, ..none });
-            };
-            let sd = &embedding.columns()[*column].sd;
-            told &= sd.is_some();
-            for row in samples.scored() {
-                let off = (shares[(row, *column)] - known[row]).abs();
-                squares += off * off;
-                count += 1;
-                inside += usize::from(sd.as_ref().is_some_and(|sd| off <= DEVIATIONS * f64::from(sd[row])));
-            }
-        }
-        let within = told.then_some(inside as f64 / count as f64);
-        Ok(Self { angle, error: Some((squares / count as f64).sqrt()), within })
+        let known = (1..=k).map(|r| samples.known.truth.get(&format!("a{r}")).map(|a| a.view().insert_axis(Axis(1))));
+        let Some(known) = known.collect::<Option<Vec<_>>>() else { return Ok(Self { angle, ..none }) };
+        let rows: Vec<usize> = samples.scored().collect();
+        let pick = |values: ArrayView2<'_, f64>| values.select(Axis(0), &rows);
+        let (shares, known) = (pick(shares.view()), pick(concatenate(Axis(1), &known)?.view()));
+        let order: Vec<usize> = matched.iter().map(|(column, _)| *column).collect();
+        let error = Some(abundance_error(shares.view(), known.view(), &order)?);
+        let sd: Option<Vec<_>> =
+            embedding.columns().iter().map(|c| c.sd.as_ref().map(|sd| sd.mapv(f64::from))).collect();
+        let coverage = |sd: Vec<Array1<f64>>| -> Result<f64> {
+            let sd: Vec<_> = sd.iter().map(|sd| sd.view().insert_axis(Axis(1))).collect();
+            let sd = pick(concatenate(Axis(1), &sd)?.view());
+            Ok(abundance_coverage(shares.view(), sd.view(), known.view(), &order, DEVIATIONS)?)
+        };
+        Ok(Self { angle, error, within: sd.map(coverage).transpose()? })
     }
 }
 

@@ -113,16 +113,9 @@ fn sum_up(experiment: &Experiment, done: &[Trained<'_>], out: &Output) -> Result
 
 /// Whether each model can be trained on the data.
 fn check_models(experiment: &Experiment, known: &Dataset, path: &Path, epochs: Option<usize>) -> Result<()> {
-    let from_spectra;
-    let data = match (&known.images, &known.spectra) {
-        (Some(images), _) => images,
-        (None, spectra) => {
-            from_spectra = train::samples(None, spectra.clone())?;
-            &from_spectra
-        }
-    };
+    let data = known.samples_as_patches()?;
     for model in &experiment.models {
-        plan(&arguments(model, path, "run", 0, epochs)?, data, known).with_context(|| model.name.clone())?;
+        plan(&arguments(model, path, "run", 0, epochs)?, &data, known).with_context(|| model.name.clone())?;
     }
     Ok(())
 }
