@@ -225,7 +225,7 @@ fn learning_curve(analysis: &Analysis) -> Result<Figure> {
 
 fn pca(analysis: &Analysis) -> Result<Vec<Figure>> {
     let components = analysis.pca.patterns().context("principal components are images")?;
-    let ratio = analysis.pca.model.explained_variance_ratio().to_vec();
+    let ratio = analysis.pca.model().explained_variance_ratio().to_vec();
     let names: Vec<String> = (1..=ratio.len()).map(|k| format!("PC{k}")).collect();
     let figure = figures::components(components.view(), &names, &ratio, "Principal components")?;
     let caption = figure.caption.clone();

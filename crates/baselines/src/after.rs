@@ -7,8 +7,11 @@ use crate::{Error, Result};
 
 /// A method on the first principal components of the rows, in place of the rows themselves.
 ///
-/// Distances in a few hundred columns are mostly noise, and covariances have more numbers than there are rows. Patterns lead back
-/// through the components.
+/// Distances in a few hundred columns are mostly noise, and covariances have more numbers than there are rows. Patterns lead
+/// back through the components.
+///
+/// Components have a mean of 0, and are negative as often as not: [`Nmf`](crate::Nmf) and [`Blu`](crate::Blu), which ask for
+/// amounts, cannot be fitted to them. What the method says of components is an [`Error::InComponents`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AfterPca<M> {
     components: usize,
@@ -38,17 +41,32 @@ impl<M: Method> Method for AfterPca<M> {
     fn fit_rows(&self, rows: ArrayView2<'_, f64>) -> Result<Self::Model> {
         let pca = PcaModel::up_to(rows, self.components)?;
         let scores = pca.embed_rows(rows)?.columns;
-        Ok(AfterPcaModel { model: self.method.0.fit_rows(scores.view())?, pca })
+        let model = self.method.0.fit_rows(scores.view()).map_err(in_components)?;
+        Ok(AfterPcaModel { model, pca })
     }
+}
+
+fn in_components(error: Error) -> Error {
+    Error::InComponents(Box::new(error))
 }
 
 /// What a method has found in principal components.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AfterPcaModel<M> {
+    pca: PcaModel,
+    model: M,
+}
+
+impl<M> AfterPcaModel<M> {
     /// The components.
-    pub pca: PcaModel,
+    pub fn pca(&self) -> &PcaModel {
+        &self.pca
+    }
+
     /// What was found in them.
-    pub model: M,
+    pub fn model(&self) -> &M {
+        &self.model
+    }
 }
 
 impl<M: RowModel> RowModel for AfterPcaModel<M> {
@@ -61,15 +79,19 @@ impl<M: RowModel> RowModel for AfterPcaModel<M> {
     }
 
     fn embed_rows(&self, rows: ArrayView2<'_, f64>) -> Result<RowEmbedding> {
-        self.model.embed_rows(self.pca.embed_rows(rows)?.columns.view())
+        self.model.embed_rows(self.pca.embed_rows(rows)?.columns.view()).map_err(in_components)
     }
 
     fn patterns(&self) -> Option<Array2<f64>> {
-        self.model.patterns().and_then(|patterns| self.pca.rows_of(patterns.view()))
+        self.model.patterns().and_then(|patterns| self.pca.rows_of(patterns.view()).ok())
     }
 
-    fn rows_of(&self, columns: ArrayView2<'_, f64>) -> Option<Array2<f64>> {
-        self.model.rows_of(columns).and_then(|scores| self.pca.rows_of(scores.view()))
+    fn rows_of(&self, columns: ArrayView2<'_, f64>) -> Result<Array2<f64>> {
+        self.pca.rows_of(self.model.rows_of(columns)?.view())
+    }
+
+    fn goes_back(&self) -> bool {
+        self.model.goes_back()
     }
 
     fn parameters(&self) -> Option<usize> {
@@ -87,7 +109,7 @@ mod tests {
     use ndarray::Array1;
 
     use super::*;
-    use crate::{GaussianMixture, KMeans};
+    use crate::{Blu, GaussianMixture, KMeans, Nmf, Pca};
 
     /// Two kinds of rows of 40 columns, of which three vary.
     fn rows() -> Array2<f64> {
@@ -108,7 +130,28 @@ mod tests {
         let centre = model.patterns().unwrap().row(classes[1] as usize).to_owned();
         assert!((centre[0] - 10.0).abs() < 1e-6 && (centre[30] - 1.0).abs() < 1e-6, "{centre}");
         assert_eq!(found.columns.ncols(), 2);
-        assert!(model.rows_of(found.columns.view()).is_none() && !model.goes_back());
+        assert!(model.rows_of(found.columns.view()) == Err(Error::OneWay) && !model.goes_back());
+    }
+
+    #[test]
+    fn columns_lead_back_through_both() {
+        let rows = rows();
+        let model = AfterPca::params(3, Pca::params(3)).fit_matrix(rows.view()).unwrap();
+        let found = model.embed_rows(rows.view()).unwrap().columns;
+        assert!(model.goes_back() && (model.rows_of(found.view()).unwrap() - &rows).iter().all(|d| d.abs() < 1e-9));
+        assert_eq!(model.rows_of(Array2::zeros((2, 5)).view()), Err(Error::Columns { found: 5, expected: 3 }));
+        assert_eq!(model.rows_of(Array2::from_elem((2, 3), f64::NAN).view()), Err(Error::NotFinite { row: 0 }));
+        assert_eq!(model.rows_of(Array2::zeros((0, 3)).view()).unwrap().dim(), (0, 40));
+    }
+
+    #[test]
+    fn what_asks_for_amounts_tells_that_components_are_none() {
+        let rows = rows();
+        let refused = |error: Error| error.to_string();
+        let nmf = refused(AfterPca::params(3, Nmf::params(2)).fit_matrix(rows.view()).unwrap_err());
+        let blu = refused(AfterPca::params(3, Blu::params(2)).fit_matrix(rows.view()).unwrap_err());
+        assert!(nmf.contains("in principal components") && nmf.contains("numbers not below 0"), "{nmf}");
+        assert!(blu.contains("in principal components"), "{blu}");
     }
 
     #[test]
@@ -117,7 +160,7 @@ mod tests {
         let params = AfterPca::params(20, KMeans::params(2));
         let model = params.fit(&linfa::DatasetBase::from(rows.view())).unwrap();
         assert_eq!(model, params.fit_matrix(rows.view()).unwrap());
-        assert_eq!(model.pca.components().dim(), (3, 40), "no more than vary");
+        assert_eq!(model.pca().components().dim(), (3, 40), "no more than vary");
         let found = model.embed_rows(rows.view()).unwrap();
         let classes: Array1<i64> = model.predict(&rows).unwrap();
         assert_eq!((model.transform(&rows).unwrap(), classes), (found.columns, found.classes.unwrap()));

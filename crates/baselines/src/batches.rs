@@ -2,37 +2,36 @@ use linfa::ParamGuard;
 use ndarray::ArrayView2;
 
 use crate::params::{Check, Params};
-use crate::{Error, Result, rows};
+use crate::{Error, Result};
 
 /// A method that learns from rows as they come by, a batch at a time, and holds none of them.
 pub trait InBatches: Check {
     /// What it has learnt so far.
     type State;
 
-    /// Learns from a batch that is finite and has at least one row, by parameters that are checked; from the first one
-    /// without a state.
+    /// Learns from a batch; from the first one without a state. Its parameters are checked, for nothing else makes a method of
+    /// them.
     ///
     /// # Shapes
     /// (B, D); B may change from batch to batch.
     ///
     /// # Errors
-    /// If the batch has another width than those before, or cannot support the parameters.
+    /// If the batch has no rows or another width than those before, a number is NaN, infinite or beyond ±1e140, or it cannot
+    /// support the parameters. The largest number of the first batch is 1e−140 at least, or 0.
     fn learn(&self, state: Option<&Self::State>, batch: ArrayView2<'_, f64>) -> Result<Self::State>;
 }
 
 impl<M: InBatches> Params<M> {
-    /// Learns from a batch, without linfa's `Dataset` around it; the first one comes without a state. A batch that is refused
-    /// leaves the state as it was.
+    /// Learns from a batch, without linfa's `Dataset` around it; the first one comes without a state. A batch that is
+    /// refused leaves the state as it was.
     ///
     /// # Shapes
     /// (B, D).
     ///
     /// # Errors
-    /// If a parameter is out of its range, or a number of the batch is not finite, or it cannot support the parameters.
+    /// If a parameter is out of its range, and as [`InBatches::learn`].
     pub fn fit_batch(&self, state: Option<&M::State>, batch: ArrayView2<'_, f64>) -> Result<M::State> {
-        let method = self.check_ref()?;
-        rows::finite(batch)?;
-        method.learn(state, batch)
+        self.check_ref()?.learn(state, batch)
     }
 }
 
@@ -55,9 +54,7 @@ macro_rules! learns_with_linfa {
                 state: Option<&'a $state>,
                 dataset: &'a linfa::DatasetBase<ndarray::ArrayBase<S, ndarray::Ix2>, T>,
             ) -> crate::Result<$state> {
-                let batch = dataset.records.view();
-                crate::rows::finite(batch)?;
-                crate::batches::InBatches::learn(self, state, batch)
+                crate::batches::InBatches::learn(self, state, dataset.records.view())
             }
         }
     };

@@ -5,9 +5,10 @@ use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 use rayon::prelude::*;
 
 use crate::forest::Forest;
+use crate::keys::key;
 use crate::neighbours::nearest;
 use crate::params::{Check, Method, Params, predicts_with_linfa, speaks_linfa};
-use crate::rows::{RowEmbedding, RowModel, finite, fitting, squarable};
+use crate::rows::{RowEmbedding, RowModel, at_least, fitting, measurable};
 use crate::within::{BLOCK, Frame, Points};
 use crate::{Error, Result};
 
@@ -20,8 +21,10 @@ mod radius;
 /// first if there are several; any other is noise, class −1. Clusters are numbered from 0 in the order of their first
 /// core rows.
 ///
-/// Distances are exact, and none is kept: memory is about 1 kB for each row, time is N²·D, less where the rows spread
-/// along a column.
+/// Distances are exact, and none is kept; time is N²·D, less where the rows spread along a column. Memory of the fit,
+/// beside the rows: 4·(D + 8) bytes for each (its image in f32), at most 1,024 for the pairs that are kept from the count
+/// of neighbours to the joining of clusters, and 16 for each pair of a core row and one on its border; of the model, 8·D
+/// for each core row.
 ///
 /// A further row is of the cluster of the nearest core row within the radius, else noise; a row of the fit keeps its
 /// class. There are no columns, only classes.
@@ -44,7 +47,8 @@ impl Dbscan {
         Params(Self { radius: Some(radius), min_rows: 5 })
     }
 
-    /// The radius that the rows of the fit suggest, by [`Dbscan::suggested_radius`] of one neighbour less than make a core row.
+    /// The radius that the rows of the fit suggest, by [`Dbscan::suggested_radius`] of one neighbour less than make a core
+    /// row: 1 at least, and N − 1 at most of N rows.
     pub fn suggested() -> Params<Self> {
         Params(Self { radius: None, min_rows: 5 })
     }
@@ -72,12 +76,9 @@ impl Dbscan {
     /// References: Ester et al. 1996, section 4.2 (knee); Campello, Moulavi & Sander 2013, PAKDD, 160 (clusters that
     /// last).
     pub fn suggested_radius(rows: ArrayView2<'_, f64>, k: usize) -> Result<f64> {
-        finite(rows)?;
-        squarable(rows)?;
+        measurable(rows)?;
+        at_least(rows, 2)?;
         let n = rows.nrows();
-        if n < 2 {
-            return Err(Error::parameter("number of rows", n, "at least 2 rows"));
-        }
         if k == 0 || k >= n {
             return Err(Error::parameter("number of neighbours", k, format!("1 to {} for {n} rows", n - 1)));
         }
@@ -115,8 +116,8 @@ pub struct DbscanModel {
     classes: Array1<i64>,
     core: Vec<usize>,
     core_rows: Array2<f64>,
-    /// Rows on the border, by their bits.
-    border: HashMap<Vec<u64>, i64>,
+    /// Classes of the rows on the border, by their keys.
+    border: HashMap<u128, i64>,
     frame: Frame,
     means: Array2<f64>,
 }
@@ -147,7 +148,7 @@ impl Method for Dbscan {
     type Model = DbscanModel;
 
     fn fit_rows(&self, rows: ArrayView2<'_, f64>) -> Result<DbscanModel> {
-        squarable(rows)?;
+        measurable(rows)?;
         let radius = match self.radius {
             Some(radius) => radius,
             // Few rows have no more neighbours than there are.
@@ -165,18 +166,13 @@ impl Method for Dbscan {
             means.row_mut(cluster).scaled_add(1.0, &rows.row(i));
             counts[cluster] += 1.0;
             if !is_core[i] {
-                border.insert(bits(rows.row(i)), class);
+                border.insert(key(rows.row(i)), class);
             }
         }
         means /= &Array1::from(counts).insert_axis(Axis(1));
         let core_rows = rows.select(Axis(0), &core);
         Ok(DbscanModel { radius, width: rows.ncols(), classes, core, core_rows, border, frame, means })
     }
-}
-
-/// The numbers of a row, −0 as 0.
-fn bits(row: ArrayView1<'_, f64>) -> Vec<u64> {
-    row.iter().map(|v| (v + 0.0).to_bits()).collect()
 }
 
 impl Dbscan {
@@ -259,7 +255,6 @@ impl RowModel for DbscanModel {
 
     fn embed_rows(&self, rows: ArrayView2<'_, f64>) -> Result<RowEmbedding> {
         fitting(rows, self.width)?;
-        squarable(rows)?;
         let mut classes = Array1::from_elem(rows.nrows(), -1);
         let (here, core) =
             (Points::new(rows, &self.frame, self.radius), Points::new(self.core_rows.view(), &self.frame, self.radius));
@@ -275,7 +270,7 @@ impl RowModel for DbscanModel {
             let class = |(i, (_, nearest)): (usize, (f64, usize))| {
                 let row = here.order.get(block * BLOCK + i)?;
                 let of_core = self.core.get(nearest).map_or(-1, |core| self.classes[*core]);
-                Some((*row, self.border.get(&bits(rows.row(*row))).copied().unwrap_or(of_core)))
+                Some((*row, self.border.get(&key(rows.row(*row))).copied().unwrap_or(of_core)))
             };
             best.into_iter().enumerate().filter_map(class).collect()
         };

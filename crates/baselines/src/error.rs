@@ -17,7 +17,8 @@ pub enum Error {
         /// What it may be, for these data.
         accepted: String,
     },
-    /// Data that vary along fewer directions than components are asked for.
+    /// Data that vary along fewer directions than components are asked for: a direction counts where the squares along it are more
+    /// than 2·10⁻¹³ of those along the first, or N·2.2·10⁻¹⁶ for the lesser N of rows and columns if that is more.
     #[error("{components} components asked for, but the data vary along {rank} directions only")]
     Rank {
         /// What was asked for.
@@ -44,6 +45,14 @@ pub enum Error {
     /// Rows unlike those of the fit.
     #[error("rows of {found} numbers, the model was fitted on rows of {expected}")]
     Width {
+        /// What was found.
+        found: usize,
+        /// What it must be.
+        expected: usize,
+    },
+    /// Columns unlike those of the model.
+    #[error("{found} columns, the model has {expected}")]
+    Columns {
         /// What was found.
         found: usize,
         /// What it must be.
@@ -88,6 +97,9 @@ pub enum Error {
     /// A model that cannot make data of its columns.
     #[error("this model leads from data to columns, not back")]
     OneWay,
+    /// What a method says of principal components that it was given in place of the rows.
+    #[error("in principal components, which may be negative and are at most as many as the rows vary along: {0}")]
+    InComponents(Box<Error>),
     /// The linear algebra failed.
     #[error("the linear algebra failed: {0}")]
     Solver(String),

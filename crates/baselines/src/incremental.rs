@@ -1,12 +1,12 @@
 use std::borrow::Cow;
 
-use ndarray::{Array1, Array2, ArrayView2, s};
+use ndarray::{Array1, Array2, ArrayView2, Axis, s};
 
 use crate::batches::{InBatches, as_wide, learns_with_linfa};
 use crate::params::{Check, Params};
 use crate::pca::PcaModel;
-use crate::products::{centre, is_rounding, mean, scatter};
-use crate::rows::squarable;
+use crate::products::{centre, mean, scatter, varies};
+use crate::rows::{measurable, squarable};
 use crate::solve::up_to;
 use crate::{Error, Result};
 
@@ -34,7 +34,8 @@ pub struct IncrementalPca {
 }
 
 impl IncrementalPca {
-    /// So many components, 1 to D of rows of D numbers, and no more than the first batch has rows.
+    /// So many components, 1 to D of rows of D numbers, and no more than the first batch has rows. What counts as a direction is as
+    /// for [`Pca::params`](crate::Pca::params), of the rows so far.
     pub fn params(components: usize) -> Params<Self> {
         Params(Self { components })
     }
@@ -88,7 +89,12 @@ impl InBatches for IncrementalPca {
 
     fn learn(&self, state: Option<&IncrementalPcaModel>, batch: ArrayView2<'_, f64>) -> Result<IncrementalPcaModel> {
         let ((b, d), k) = (batch.dim(), self.components);
-        squarable(batch)?;
+        // A batch of small numbers is no harm beside those before.
+        if state.is_some() {
+            squarable(batch)?
+        } else {
+            measurable(batch)?
+        }
         let before = match state {
             Some(before) => Cow::Borrowed(before),
             None if k > b.min(d) => {
@@ -124,7 +130,8 @@ impl IncrementalPcaModel {
         let mean = &self.mean + &step * (new / (old + new));
         let between = old * new / (old + new);
         let squares = self.squares + scatter(batch, &of_batch) + between * step.dot(&step);
-        if is_rounding(squares, &mean, rows as f64) {
+        let moved = old > 0.0 && varies(of_batch.view().insert_axis(Axis(0)), &self.mean);
+        if r == 0 && !moved && !varies(batch, &of_batch) {
             return Ok(Self { rows, mean, squares, ..self.clone() });
         }
         let mut stacked = Array2::zeros((r + b + 1, d));
@@ -145,7 +152,7 @@ learns_with_linfa!(IncrementalPca, IncrementalPcaModel);
 mod tests {
     use linfa::DatasetBase;
     use linfa::traits::FitWith;
-    use ndarray::{Axis, array};
+    use ndarray::array;
     use rand::{Rng, SeedableRng};
     use rand_chacha::ChaCha8Rng;
     use rand_distr::StandardNormal;

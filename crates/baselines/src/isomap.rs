@@ -5,7 +5,7 @@ use crate::geodesics::Graph;
 use crate::krylov::largest;
 use crate::neighbours::nearest;
 use crate::params::{Check, Method, Params, speaks_linfa};
-use crate::rows::{RowEmbedding, RowModel, fitting, squarable};
+use crate::rows::{RowEmbedding, RowModel, at_least, fitting, measurable};
 use crate::solve::point_up;
 use crate::{Error, Result};
 
@@ -21,7 +21,10 @@ use crate::{Error, Result};
 /// A further row reaches the rows of the fit through its own nearest ones: δᵢ = minⱼ (|x − xⱼ| + gⱼᵢ). Its column is
 /// Σᵢ (ḡᵢ − δᵢ²) vᵢ / (2√λ), with ḡᵢ the mean of g²ᵢⱼ over j; a row of the fit gets the column it had.
 ///
-/// Memory of the fit and of the model: 4·N² bytes for the paths (f32, in units of the longest edge), and the rows.
+/// Memory of the fit and of the model: 4·N² bytes for the paths (f32, in units of the longest edge), and the rows. C
+/// components of the graph have C(C − 1)/2 edges between them, of up to 72 bytes in the fit; each has more rows than there
+/// are neighbours k, so that at worst, as with many copies of each row, this is 36·(N/(k + 1))² bytes more, and the search
+/// for the edges takes as long as that for all neighbours.
 ///
 /// References: Tenenbaum, de Silva & Langford 2000, Science 290, 2319; Bengio et al. 2003, NIPS 16 (further rows).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +41,8 @@ const ROUNDING: f64 = 1e-6;
 const TOLERANCE: f64 = 1e-8;
 
 impl Isomap {
-    /// So many columns, 1 to N − 1 of N rows, over 10 neighbours.
+    /// So many columns, 1 to N − 1 of N rows, over 10 neighbours; of 2 rows at least. Eigenvalues below 10⁻⁶ of the largest are
+    /// rounding of the paths, and [`Error::Rank`] tells how many there are without them.
     pub fn params(dimensions: usize) -> Params<Self> {
         Params(Self { dimensions, neighbours: 10 })
     }
@@ -101,16 +105,14 @@ impl Method for Isomap {
     type Model = IsomapModel;
 
     fn fit_rows(&self, rows: ArrayView2<'_, f64>) -> Result<IsomapModel> {
+        measurable(rows)?;
+        at_least(rows, 2)?;
         let (n, k) = (rows.nrows(), self.dimensions);
-        if n < 2 {
-            return Err(Error::parameter("number of rows", n, "at least 2 rows"));
-        }
         for (what, value) in [("number of dimensions", k), ("number of neighbours", self.neighbours)] {
             if value >= n {
                 return Err(Error::parameter(what, value, format!("1 to {} for {n} rows", n - 1)));
             }
         }
-        squarable(rows)?;
         let mut paths = square(n)?;
         let graph = Graph::new(rows, &nearest(rows, None, self.neighbours));
         graph.shortest_paths(&mut paths);
@@ -204,7 +206,6 @@ impl RowModel for IsomapModel {
 
     fn embed_rows(&self, rows: ArrayView2<'_, f64>) -> Result<RowEmbedding> {
         fitting(rows, self.width())?;
-        squarable(rows)?;
         let mut columns = Array2::zeros((rows.nrows(), self.values.len()));
         // Paths of a few rows at a time: those of all would be N² once more.
         for (first, part) in rows.axis_chunks_iter(Axis(0), 16 * BLOCK).enumerate() {

@@ -5,10 +5,11 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
+use crate::keys::key;
 use crate::neighbours::{Points, least, squared_distances};
 use crate::params::{Check, Method, Params, predicts_with_linfa, speaks_linfa};
 use crate::products::{BLOCK, mean};
-use crate::rows::{RowEmbedding, RowModel, fitting, squarable};
+use crate::rows::{RowEmbedding, RowModel, fitting, measurable};
 use crate::{Error, Result};
 
 mod lloyd;
@@ -18,10 +19,10 @@ use lloyd::Centred;
 /// k-means: K centres for which Σᵢ minₖ |xᵢ − cₖ|² is least, as far as can be found.
 ///
 /// Each start draws centres apart from each other (greedy k-means++) and moves them to the means of their rows until they stand
-/// still (Lloyd). A centre that loses its rows takes the row that may be farthest from its own centre, as far as bounds tell. Distances
-/// between rows and centres are in f32 about the mean, in f64 where that leaves doubt; sums and the inertia are in f64, and the
-/// scale of the rows does not matter. Columns of the embedding are the distances `d1`, `d2`, … to the centres; the class is the
-/// nearest.
+/// still (Lloyd). A centre that loses its rows takes the row that may be farthest from its own centre, as far as bounds
+/// tell. Distances between rows and centres are in f32 about the mean, in f64 where that leaves doubt; sums and the inertia
+/// are in f64, and the scale of the rows does not matter. Columns of the embedding are the distances `d1`, `d2`, … to the
+/// centres; the class is the nearest.
 ///
 /// Memory beside N rows of D numbers: about 4·N·(D + 16) bytes, and 8·K·D for each 256 rows, 32 times at most.
 ///
@@ -115,7 +116,7 @@ impl KMeansModel {
         self.inertia
     }
 
-    /// Rounds that the best start took.
+    /// Rounds that the best start took; of [`MiniBatchKMeans`](crate::MiniBatchKMeans), batches that came by.
     pub fn rounds(&self) -> usize {
         self.rounds
     }
@@ -125,23 +126,22 @@ impl Method for KMeans {
     type Model = KMeansModel;
 
     fn fit_rows(&self, rows: ArrayView2<'_, f64>) -> Result<KMeansModel> {
-        squarable(rows)?;
+        measurable(rows)?;
         enough_distinct(rows, self.clusters)?;
         let mean = mean(rows);
         let data = Centred::new(rows.view(), mean.view());
         let still = self.tolerance * data.variance();
-        let mut best: Option<KMeansModel> = None;
-        for start in 0..self.starts as u64 {
+        let begun = |start: u64| {
             let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
             rng.set_stream(start);
             let (centres, rounds) = data.moved(&data.apart(self.clusters, &mut rng), self.rounds, still);
             let centres = centres * data.unit() + &mean;
             let inertia = inertia(rows, centres.view());
-            if best.as_ref().is_none_or(|b| inertia < b.inertia) {
-                best = Some(KMeansModel { centres, inertia, rounds });
-            }
-        }
-        best.ok_or_else(|| Error::parameter("number of starts", self.starts, "1 to 10000"))
+            KMeansModel { centres, inertia, rounds }
+        };
+        // The earlier of equal starts stays.
+        let better = |best: KMeansModel, next: KMeansModel| if next.inertia < best.inertia { next } else { best };
+        Ok((1..self.starts as u64).map(begun).fold(begun(0), better))
     }
 }
 
@@ -149,8 +149,7 @@ impl Method for KMeans {
 fn enough_distinct(rows: ArrayView2<'_, f64>, clusters: usize) -> Result<()> {
     let mut seen = HashSet::new();
     for row in rows.rows() {
-        // −0 and 0 are one number.
-        seen.insert(row.iter().map(|v| (v + 0.0).to_bits()).collect::<Vec<_>>());
+        seen.insert(key(row));
         if seen.len() >= clusters {
             return Ok(());
         }
@@ -180,7 +179,6 @@ impl RowModel for KMeansModel {
 
     fn embed_rows(&self, rows: ArrayView2<'_, f64>) -> Result<RowEmbedding> {
         fitting(rows, self.width())?;
-        squarable(rows)?;
         let squares = squared_distances(rows, self.centres.view());
         let classes: Array1<i64> = squares.map_axis(Axis(1), |row| least(row) as i64);
         Ok(RowEmbedding { columns: squares.mapv(f64::sqrt), deviations: None, classes: Some(classes) })

@@ -6,8 +6,8 @@ use rand_chacha::ChaCha8Rng;
 use crate::kmeans::KMeans;
 use crate::neighbours::{least, squared_distances};
 use crate::params::{Check, Method, Params, predicts_with_linfa, speaks_linfa};
-use crate::products::mean;
-use crate::rows::{RowEmbedding, RowModel, fitting, squarable};
+use crate::products::{ROUNDING, mean};
+use crate::rows::{RowEmbedding, RowModel, at_least, fitting, measurable};
 use crate::{Error, Result};
 
 mod em;
@@ -33,13 +33,14 @@ pub enum Covariance {
 /// p(x) = Σ πₖ N(x; mₖ, Σₖ)
 /// ```
 ///
-/// Columns are brought to unit variance (for balls, which have one width along all columns, to unit variance in the mean), to which
-/// `regular` is added, so that a component of few rows stays one, and constant columns do no harm. One start takes the clusters
-/// of k-means, each other one gives every row to the nearest of as many random rows as components; a few rounds tell which
-/// start is the likeliest, and that one is brought to its end. A component of too few rows has directions without variance, and
-/// any likelihood that `regular` lets it have: starts in which each has D + 1 rows (2, if its axes are given; 1 of tied ones) go
-/// before all others. Long, thin clusters need many starts. A mixture that is not at its end after all rounds is the best one
-/// found, and says so ([`GaussianMixtureModel::converged`]).
+/// Columns are brought to unit variance (for balls, which have one width along all columns, to unit variance in the mean),
+/// to which `regular` is added, so that a component of few rows stays one, and constant columns do no harm: those whose
+/// deviation is 9·10⁻¹⁶ of their mean or less, which stay in their own units. One start takes the clusters of k-means,
+/// each other one gives every row to the nearest of as many random rows as components; a few rounds tell which start is
+/// the likeliest, and that one is brought to its end. A component of too few rows has directions without variance, and any
+/// likelihood that `regular` lets it have: starts in which each has D + 1 rows (2, if its axes are given; 1 of tied ones)
+/// go before all others. Long, thin clusters need many starts. A mixture that is not at its end after all rounds is the
+/// best one found, and says so ([`GaussianMixtureModel::converged`]).
 ///
 /// Reference: Dempster, Laird & Rubin 1977, J. R. Stat. Soc. B 39, 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -52,11 +53,14 @@ pub struct GaussianMixture {
     seed: u64,
 }
 
+/// What must be added to unit variances for a covariance without variance along some directions to have a factor.
+const LEAST_REGULAR: f64 = 1e-12;
 /// Rounds of each start before the choice.
 const TRIAL: usize = 20;
 
 impl GaussianMixture {
-    /// A mixture of so many components, 1 to one below the number of rows; of full covariances, from 5 starts.
+    /// A mixture of so many components, 1 to one below the number of rows and at most as many as rows differ, of 2 rows at
+    /// least; of full covariances, from 5 starts.
     pub fn params(components: usize) -> Params<Self> {
         let (covariance, starts, rounds, regular, seed) = (Covariance::Full, 5, 200, 1e-6, 0);
         Params(Self { components, covariance, starts, rounds, regular, seed })
@@ -82,7 +86,8 @@ impl Params<GaussianMixture> {
         self
     }
 
-    /// What is added to the variances of columns of unit variance, above 0 to 1; default 1e−6.
+    /// What is added to the variances of columns of unit variance, 1e−12 to 1; default 1e−6. Less would be lost in the rounding of
+    /// covariances.
     pub fn regular(mut self, regular: f64) -> Self {
         self.0.regular = regular;
         self
@@ -106,8 +111,9 @@ impl Check for GaussianMixture {
         if !(1..=1_000_000).contains(&self.rounds) {
             return Err(Error::parameter("number of rounds", self.rounds, "1 to 1000000"));
         }
-        if !(self.regular > 0.0 && self.regular <= 1.0) {
-            return Err(Error::parameter("regularisation of a mixture", self.regular, "above 0 to 1"));
+        if !(LEAST_REGULAR..=1.0).contains(&self.regular) {
+            let value = format!("{:e}", self.regular);
+            return Err(Error::parameter("regularisation of a mixture", value, "1e-12 to 1"));
         }
         Ok(())
     }
@@ -116,18 +122,12 @@ impl Check for GaussianMixture {
 /// A fitted mixture.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GaussianMixtureModel {
-    /// πₖ, which sum to 1.
-    pub weights: Array1<f64>,
-    /// mₖ, (K, D).
-    pub means: Array2<f64>,
-    /// Mean of ln p over the rows of the fit.
-    pub log_likelihood: f64,
-    /// Whether the last round gained next to nothing.
-    pub converged: bool,
-    /// Akaike's criterion, 2·(free numbers) − 2 ln p; the lower, the better.
-    pub aic: f64,
-    /// The Bayesian criterion, (free numbers)·ln N − 2 ln p.
-    pub bic: f64,
+    weights: Array1<f64>,
+    means: Array2<f64>,
+    log_likelihood: f64,
+    converged: bool,
+    aic: f64,
+    bic: f64,
     covariance: Covariance,
     /// Lower triangles L of Σₖ = L·Lᵀ; one if they are tied.
     factors: Vec<Array2<f64>>,
@@ -137,12 +137,13 @@ impl Method for GaussianMixture {
     type Model = GaussianMixtureModel;
 
     fn fit_rows(&self, rows: ArrayView2<'_, f64>) -> Result<GaussianMixtureModel> {
+        measurable(rows)?;
+        at_least(rows, 2)?;
         let (n, k) = (rows.nrows(), self.components);
         if k >= n {
             let accepted = format!("1 to {}, one below the number of rows", n - 1);
             return Err(Error::parameter("number of components", k, accepted));
         }
-        squarable(rows)?;
         let mean = mean(rows);
         let sd = units(rows, &mean, self.covariance);
         let scaled = (&rows - &mean) / &sd;
@@ -171,7 +172,8 @@ impl Method for GaussianMixture {
             };
         }
         let best = best.ok_or_else(|| {
-            let accepted = "components that keep rows of their own; fewer components, or more starts";
+            let accepted =
+                "components that keep rows of their own; fewer components, more starts, or a larger regularisation";
             Error::parameter("number of components", k, accepted)
         })?;
         let rest = self.rounds.saturating_sub(TRIAL);
@@ -188,7 +190,7 @@ impl Method for GaussianMixture {
 fn units(rows: ArrayView2<'_, f64>, mean: &Array1<f64>, covariance: Covariance) -> Array1<f64> {
     let mut sd = rows.std_axis(Axis(0), 0.0);
     sd.zip_mut_with(mean, |sd, mean| {
-        if *sd <= 1e-12 * mean.abs() {
+        if *sd <= ROUNDING * mean.abs() {
             *sd = 0.0;
         }
     });
@@ -232,6 +234,36 @@ fn free(covariance: Covariance, k: usize, d: usize) -> usize {
 }
 
 impl GaussianMixtureModel {
+    /// πₖ, which sum to 1.
+    pub fn weights(&self) -> ArrayView1<'_, f64> {
+        self.weights.view()
+    }
+
+    /// mₖ, (K, D).
+    pub fn means(&self) -> ArrayView2<'_, f64> {
+        self.means.view()
+    }
+
+    /// Mean of ln p over the rows of the fit.
+    pub fn log_likelihood(&self) -> f64 {
+        self.log_likelihood
+    }
+
+    /// Whether the last round gained next to nothing.
+    pub fn converged(&self) -> bool {
+        self.converged
+    }
+
+    /// Akaike's criterion, 2·(free numbers) − 2 ln p; the lower, the better.
+    pub fn aic(&self) -> f64 {
+        self.aic
+    }
+
+    /// The Bayesian criterion, (free numbers)·ln N − 2 ln p.
+    pub fn bic(&self) -> f64 {
+        self.bic
+    }
+
     /// Σₖ of one of the components, (D, D).
     ///
     /// # Errors
@@ -248,7 +280,6 @@ impl GaussianMixtureModel {
     /// ln πₖ N(x; mₖ, Σₖ), (N, K).
     fn joint(&self, rows: ArrayView2<'_, f64>) -> Result<Array2<f64>> {
         fitting(rows, self.width())?;
-        squarable(rows)?;
         Ok(joint(rows, self.weights.view(), self.means.view(), &self.factors, self.covariance))
     }
 
@@ -274,7 +305,7 @@ impl GaussianMixtureModel {
         Ok(normalised(self.joint(rows)?).0)
     }
 
-    /// The likeliest component of each row, from 0.
+    /// The likeliest component of each row, from 0; of equally likely ones the first, and so 0 where ln p is −∞.
     ///
     /// # Shapes
     /// As [`GaussianMixtureModel::shares`].
@@ -282,13 +313,15 @@ impl GaussianMixtureModel {
     /// # Errors
     /// As [`GaussianMixtureModel::log_densities`].
     pub fn classes(&self, rows: ArrayView2<'_, f64>) -> Result<Array1<i64>> {
-        Ok(self.joint(rows)?.map_axis(Axis(1), |row| most(row) as i64))
+        Ok(likeliest(&self.joint(rows)?))
     }
 }
 
-/// Place of the largest; the last of equal ones.
-fn most(values: ArrayView1<'_, f64>) -> usize {
-    (0..values.len()).max_by(|a, b| values[*a].total_cmp(&values[*b])).unwrap_or(0)
+/// Place of the largest number of each row; of equal ones the first.
+fn likeliest(joint: &Array2<f64>) -> Array1<i64> {
+    // `max_by` takes the last.
+    let of = |row: ArrayView1<'_, f64>| (0..row.len()).rev().max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap_or(0);
+    joint.map_axis(Axis(1), |row| of(row) as i64)
 }
 
 impl RowModel for GaussianMixtureModel {
@@ -301,9 +334,10 @@ impl RowModel for GaussianMixtureModel {
     }
 
     fn embed_rows(&self, rows: ArrayView2<'_, f64>) -> Result<RowEmbedding> {
-        let columns = self.shares(rows)?;
-        let classes = columns.map_axis(Axis(1), |row| most(row) as i64);
-        Ok(RowEmbedding { columns, deviations: None, classes: Some(classes) })
+        let joint = self.joint(rows)?;
+        // Not of the shares, in which rounding makes equals.
+        let classes = likeliest(&joint);
+        Ok(RowEmbedding { columns: normalised(joint).0, deviations: None, classes: Some(classes) })
     }
 
     fn patterns(&self) -> Option<Array2<f64>> {

@@ -15,11 +15,16 @@ pub(crate) struct Neighbours {
     pub(crate) distances: Array2<f64>,
 }
 
+/// Rows that are searched at a time.
+const TILE: usize = 4096;
+
 /// The `k` rows of `among` nearest to each of `rows`; of `rows` themselves, the others, if `among` is none. There are at least
 /// `k` of them, and at least one. Of equally far rows the earlier ones are taken.
 ///
-/// |a − b|² = |a|² + |b|² − 2 a·b, less and more what rounding may do to it, leaves all rows that may be among the nearest. Their
-/// distances are then computed without cancellation.
+/// |a − b|² = |a|² + |b|² − 2 a·b, less and more what rounding may do to it, leaves all rows that may be among the nearest.
+/// Their distances are then computed without cancellation, and the nearest so far tell which of further rows may be.
+///
+/// Memory: a copy of the rows that are searched, and of each thread 2 kB for each row of a [`TILE`] and 16·256·k bytes.
 pub(crate) fn nearest<'a>(rows: ArrayView2<'a, f64>, among: Option<ArrayView2<'a, f64>>, k: usize) -> Neighbours {
     let (others, themselves) = (among.unwrap_or(rows), among.is_none());
     let n = rows.nrows();
@@ -37,38 +42,50 @@ pub(crate) fn nearest<'a>(rows: ArrayView2<'a, f64>, among: Option<ArrayView2<'a
     blocks.for_each(|(block, (mut found, mut distances))| {
         let first = block * BLOCK;
         let part = &rows.slice(s![first..first + found.nrows(), ..]) - &centre;
-        let along = part.dot(&about.t());
-        let (mut lows, mut order) = (Vec::with_capacity(lengths.len()), Vec::with_capacity(lengths.len()));
-        for (slot, along) in along.outer_iter().enumerate() {
-            let i = first + slot;
-            // |b|² − 2 a·b, less the doubt of its first part.
-            lows.clear();
-            lows.extend(along.iter().zip(&lengths).map(|(dot, length)| length * (1.0 - rounding) - 2.0 * dot).zip(0..));
-            if themselves {
-                lows.swap_remove(i);
-            }
-            let Some(last) = k.min(lows.len()).checked_sub(1) else { continue };
-            let (nearer, last, _) = lows.select_nth_unstable_by(last, by_distance);
-            let highest = |(low, j): &(f64, usize)| low + 2.0 * rounding * lengths[*j];
-            let most = nearer.iter().map(highest).fold(highest(last), f64::max);
-            let row = part.row(slot);
-            let most = most + 2.0 * rounding * row.dot(&row);
-            order.clear();
-            order.extend(lows.iter().filter(|(low, _)| *low <= most).map(|(_, j)| *j));
-            // In their order, for among as many equal ones as are asked for, later rows need no look.
-            order.sort_unstable();
-            lows.clear();
-            let mut equal = 0;
-            for j in &order {
-                let square = squared_distance(rows.row(i), others.row(*j));
-                lows.push((square, *j));
-                equal += usize::from(square == 0.0);
-                if equal == k {
-                    break;
+        let mut best: Vec<Vec<(f64, usize)>> = vec![Vec::new(); found.nrows()];
+        let (mut lows, mut order) = (Vec::with_capacity(TILE), Vec::with_capacity(TILE));
+        for (start, tile) in (0..).step_by(TILE).zip(about.axis_chunks_iter(Axis(0), TILE)) {
+            let along = part.dot(&tile.t());
+            let lengths = &lengths[start..start + tile.nrows()];
+            for (slot, (along, best)) in along.outer_iter().zip(&mut best).enumerate() {
+                let (i, row) = (first + slot, part.row(slot));
+                let square = row.dot(&row);
+                // |b|² − 2 a·b, less the doubt of its first part.
+                let low = |(dot, length): (&f64, &f64)| length * (1.0 - rounding) - 2.0 * dot;
+                lows.clear();
+                lows.extend(along.iter().zip(lengths).map(low).zip(start..));
+                if themselves && (start..start + tile.nrows()).contains(&i) {
+                    lows.swap_remove(i - start);
                 }
+                let Some(last) = k.min(lows.len()).checked_sub(1) else { continue };
+                let most = if best.len() == k {
+                    // No farther than the farthest so far.
+                    best[k - 1].0 * (1.0 + rounding) - square * (1.0 - rounding)
+                } else {
+                    let (nearer, last, _) = lows.select_nth_unstable_by(last, by_distance);
+                    let highest = |(low, j): &(f64, usize)| low + 2.0 * rounding * lengths[*j - start];
+                    nearer.iter().map(highest).fold(highest(last), f64::max) + 2.0 * rounding * square
+                };
+                order.clear();
+                order.extend(lows.iter().filter(|(low, _)| *low <= most).map(|(_, j)| *j));
+                // In their order, for among as many equal ones as are asked for, later rows need no look.
+                order.sort_unstable();
+                let mut equal = best.iter().filter(|(square, _)| *square == 0.0).count();
+                for j in &order {
+                    if equal >= k {
+                        break;
+                    }
+                    let square = squared_distance(rows.row(i), others.row(*j));
+                    best.push((square, *j));
+                    equal += usize::from(square == 0.0);
+                }
+                best.sort_unstable_by(by_distance);
+                best.truncate(k);
+                best.shrink_to(k);
             }
-            lows.sort_unstable_by(by_distance);
-            for (slot_of, (square, j)) in lows.iter().take(k).enumerate() {
+        }
+        for (slot, best) in best.iter().enumerate() {
+            for (slot_of, (square, j)) in best.iter().enumerate() {
                 (found[(slot, slot_of)], distances[(slot, slot_of)]) = (*j, square.sqrt());
             }
         }
@@ -165,6 +182,27 @@ mod tests {
                 assert_eq!(found.rows.row(i).to_vec(), order[..5]);
                 assert!((found.distances[(i, 4)] - distance(order[4])).abs() < 1e-9);
             }
+        }
+    }
+
+    #[test]
+    fn tiles_and_equal_rows_among_them_change_nothing() {
+        // Each row three times, 3,000 rows apart, and so in up to three tiles.
+        let some = random(3000, 2, 3);
+        let rows = Array2::from_shape_fn((9000, 2), |(i, j)| some[(i % 3000, j)]);
+        let all = Array2::from_elem((2 * TILE + 5, 1), 0.3);
+        for k in [1, 2, 5] {
+            let found = nearest(rows.view(), None, k);
+            for i in [0, 2999, 4095, 4096, 8192, 8999] {
+                let square = |j: usize| squared_distance(rows.row(i), rows.row(j));
+                let mut order: Vec<usize> = (0..9000).filter(|j| *j != i).collect();
+                order.sort_by(|a, b| square(*a).total_cmp(&square(*b)));
+                assert_eq!(found.rows.row(i).to_vec(), order[..k], "row {i}");
+                let distances: Vec<f64> = order[..k].iter().map(|j| square(*j).sqrt()).collect();
+                assert_eq!(found.distances.row(i).to_vec(), distances, "row {i}");
+            }
+            let first = nearest(all.slice(s![TILE..TILE + 3, ..]), Some(all.view()), k);
+            assert!(first.rows.outer_iter().all(|row| row.to_vec() == Vec::from_iter(0..k)));
         }
     }
 

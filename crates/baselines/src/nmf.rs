@@ -7,7 +7,7 @@ use self::descent::{descended, swept};
 use crate::divergence;
 use crate::params::{Check, Method, Params, speaks_linfa};
 use crate::products::product;
-use crate::rows::{RowEmbedding, RowModel, fitting, not_negative, squarable};
+use crate::rows::{RowEmbedding, RowModel, fitting, leading_back, not_negative, squarable};
 use crate::svd::leading;
 use crate::{Error, Result};
 
@@ -236,7 +236,6 @@ impl RowModel for NmfModel {
 
     fn embed_rows(&self, rows: ArrayView2<'_, f64>) -> Result<RowEmbedding> {
         fitting(rows, self.width())?;
-        squarable(rows)?;
         not_negative(rows)?;
         if self.loss == Loss::KullbackLeibler {
             return Ok(RowEmbedding::of(divergence::weights(rows, self.components.view())));
@@ -265,8 +264,13 @@ impl RowModel for NmfModel {
         Some(self.components.clone())
     }
 
-    fn rows_of(&self, columns: ArrayView2<'_, f64>) -> Option<Array2<f64>> {
-        Some(product(columns, self.components.view()))
+    fn rows_of(&self, columns: ArrayView2<'_, f64>) -> Result<Array2<f64>> {
+        leading_back(columns, self.components.nrows())?;
+        Ok(product(columns, self.components.view()))
+    }
+
+    fn goes_back(&self) -> bool {
+        true
     }
 }
 

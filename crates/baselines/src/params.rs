@@ -40,13 +40,15 @@ pub trait Method: Check {
     /// What it learns.
     type Model: RowModel;
 
-    /// Fits it to rows that are finite and at least one, by parameters that are checked.
+    /// Fits it to rows; its parameters are checked, for nothing else makes a method of them.
     ///
     /// # Shapes
     /// (N, D).
     ///
     /// # Errors
-    /// If the rows cannot support the parameters.
+    /// If there are no rows, a number of them is NaN, infinite or beyond ±1e140, or they cannot support the parameters.
+    /// Methods other than factorisation and unmixing, which bring rows to units of their own, ask that the largest number
+    /// is 1e−140 at least, or 0, for squares below that vanish; what differs by less than 1e−150 counts as equal.
     fn fit_rows(&self, rows: ArrayView2<'_, f64>) -> Result<Self::Model>;
 }
 
@@ -57,11 +59,9 @@ impl<M: Method> Params<M> {
     /// (N, D).
     ///
     /// # Errors
-    /// If a parameter is out of its range, or a number of the rows is not finite, or they cannot support it.
+    /// If a parameter is out of its range, and as [`Method::fit_rows`].
     pub fn fit_matrix(&self, data: ArrayView2<'_, f64>) -> Result<M::Model> {
-        let method = self.check_ref()?;
-        rows::finite(data)?;
-        method.fit_rows(data)
+        self.check_ref()?.fit_rows(data)
     }
 
     /// Fits the method to patches, each a row of H·W·C numbers in \[0,1\].
@@ -95,9 +95,7 @@ macro_rules! fits_with_linfa {
                 &self,
                 dataset: &linfa::DatasetBase<ndarray::ArrayBase<S, ndarray::Ix2>, T>,
             ) -> crate::Result<$model> {
-                let rows = dataset.records.view();
-                crate::rows::finite(rows)?;
-                crate::params::Method::fit_rows(self, rows)
+                crate::params::Method::fit_rows(self, dataset.records.view())
             }
         }
     };

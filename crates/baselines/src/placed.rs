@@ -10,8 +10,8 @@ use rand_distr::StandardNormal;
 
 use crate::keys::key;
 use crate::neighbours::nearest;
-use crate::products::{mean, product};
-use crate::rows::{fitting, squarable};
+use crate::products::{mean, product, varies};
+use crate::rows::fitting;
 use crate::solve::up_to;
 use crate::{Error, Result};
 
@@ -52,7 +52,6 @@ impl Placed {
     /// several, that of the first.
     pub(crate) fn place(&self, rows: ArrayView2<'_, f64>, weights: impl Fn(&[f64]) -> Vec<f64>) -> Result<Array2<f64>> {
         fitting(rows, self.width())?;
-        squarable(rows)?;
         let mut known: HashMap<u128, usize> = HashMap::new();
         for (i, row) in self.rows.rows().into_iter().enumerate() {
             known.entry(key(row)).or_insert(i);
@@ -101,12 +100,10 @@ pub(crate) fn principal_start(rows: ArrayView2<'_, f64>, dimensions: usize, seed
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut start = Array2::from_shape_simple_fn((n, dimensions), || 0.01 * rng.sample::<f64, _>(StandardNormal));
     let mean = mean(rows);
-    let centred = &rows - &mean;
-    let length = |of: &Array2<f64>| of.iter().fold(0.0, |largest: f64, v| largest.max(v.abs()));
-    // Equal rows differ from their mean by its rounding.
-    if length(&centred) <= 1e-14 * mean.iter().fold(0.0, |largest: f64, v| largest.max(v.abs())) {
+    if !varies(rows, &mean) {
         return Ok(start);
     }
+    let centred = &rows - &mean;
     let wanted = dimensions.min(d).min(n - 1);
     let (_, found) = match up_to(&centred, wanted) {
         Err(Error::Rank { .. }) => return Ok(start),
@@ -179,6 +176,9 @@ mod tests {
         let deviation = |j: usize| start.column(j).std(0.0);
         assert!((deviation(0) - 1.0).abs() < 0.01 && (0.005..0.02).contains(&deviation(2)), "{start}");
         assert!((start[(49, 0)] - start[(0, 0)]).abs() > 3.0);
+        let steps = Array2::from_shape_fn((50, 2), |(i, j)| if j == 0 { 1e9 } else { i as f64 * 1e-7 });
+        let start = principal_start(steps.view(), 1, 1).unwrap();
+        assert!((start[(49, 0)] - start[(0, 0)]).abs() > 3.0, "a large column hides no other");
         for equal in [Array2::zeros((5, 2)), Array2::from_elem((5, 2), 0.1)] {
             let start = principal_start(equal.view(), 2, 1).unwrap();
             assert!(start.iter().all(|v| v.is_finite() && v.abs() < 0.1));

@@ -47,13 +47,16 @@ pub trait RowModel {
     ///
     /// # Shapes
     /// (N, names) → (N, D).
-    fn rows_of(&self, _columns: ArrayView2<'_, f64>) -> Option<Array2<f64>> {
-        None
+    ///
+    /// # Errors
+    /// If the model cannot go back, there are not as many columns as names, or one holds NaN or an infinity.
+    fn rows_of(&self, _columns: ArrayView2<'_, f64>) -> Result<Array2<f64>> {
+        Err(Error::OneWay)
     }
 
-    /// Whether [`RowModel::rows_of`] goes back, of no rows for a try.
+    /// Whether [`RowModel::rows_of`] goes back.
     fn goes_back(&self) -> bool {
-        self.rows_of(Array2::zeros((0, self.names().len())).view()).is_some()
+        false
     }
 
     /// Numbers that were fitted, if they can be counted; if nothing else is said, those of the patterns.
@@ -65,14 +68,18 @@ pub trait RowModel {
 /// A model of rows that are patches.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OnPatches<M> {
-    /// The model of their rows.
-    pub model: M,
+    model: M,
     shape: (usize, usize, usize),
 }
 
 impl<M: RowModel> OnPatches<M> {
     pub(crate) fn new(model: M, shape: (usize, usize, usize)) -> Self {
         Self { model, shape }
+    }
+
+    /// The model of their rows.
+    pub fn model(&self) -> &M {
+        &self.model
     }
 
     fn images(&self, rows: Array2<f64>) -> Array4<f32> {
@@ -118,7 +125,7 @@ impl<M: RowModel> Generate for OnPatches<M> {
         let names = self.model.names();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let columns = latents.matrix(&names).map_err(Error::Core)?.mapv(f64::from);
-        let rows = self.model.rows_of(columns.view()).ok_or(Error::OneWay)?;
+        let rows = self.model.rows_of(columns.view())?;
         Ok(self.images(rows.mapv(|v| v.clamp(0.0, 1.0))))
     }
 }
@@ -134,22 +141,34 @@ pub(crate) fn of_images(images: ArrayView4<'_, f32>) -> Array2<f64> {
 }
 
 /// Fails unless there are rows, and each of their numbers is finite.
-pub(crate) fn finite(rows: ArrayView2<'_, f64>) -> Result<()> {
+fn finite(rows: ArrayView2<'_, f64>) -> Result<()> {
     if rows.is_empty() {
         return Err(Error::Empty { rows: rows.nrows(), columns: rows.ncols() });
     }
+    first_not_finite(rows)
+}
+
+fn first_not_finite(rows: ArrayView2<'_, f64>) -> Result<()> {
     match rows.axis_iter(Axis(0)).position(|p| p.iter().any(|v| !v.is_finite())) {
         Some(row) => Err(Error::NotFinite { row }),
         None => Ok(()),
     }
 }
 
-/// Fails unless every number of the rows is finite, and there are as many in a row as the model knows.
+/// Fails unless the rows may be embedded: [`squarable`], and as wide as those the model knows.
 pub(crate) fn fitting(rows: ArrayView2<'_, f64>, width: usize) -> Result<()> {
     if rows.ncols() != width {
         return Err(Error::Width { found: rows.ncols(), expected: width });
     }
-    finite(rows)
+    squarable(rows)
+}
+
+/// Fails unless there are as many columns as a model has names, all finite; of no rows as well.
+pub(crate) fn leading_back(columns: ArrayView2<'_, f64>, names: usize) -> Result<()> {
+    if columns.ncols() != names {
+        return Err(Error::Columns { found: columns.ncols(), expected: names });
+    }
+    first_not_finite(columns)
 }
 
 /// Fails with the first row that holds a negative number.
@@ -162,10 +181,53 @@ pub(crate) fn not_negative(rows: ArrayView2<'_, f64>) -> Result<()> {
     Ok(())
 }
 
-/// Fails with a number whose square, or the sum of many, may be no number any more.
+/// The largest number whose square, and the sum of many, is one yet.
+const LARGEST: f64 = 1e140;
+
+/// Fails unless there are rows, all numbers of which are finite and have squares, of which many may be summed.
 pub(crate) fn squarable(rows: ArrayView2<'_, f64>) -> Result<()> {
-    match rows.iter().find(|v| v.abs() > 1e140) {
-        Some(value) => Err(Error::parameter("a number of the rows", value, "-1e140 to 1e140")),
+    finite(rows)?;
+    match rows.iter().find(|v| v.abs() > LARGEST) {
+        Some(value) => Err(Error::parameter("a number of the rows", format!("{value:e}"), "-1e140 to 1e140")),
         None => Ok(()),
+    }
+}
+
+/// The same for rows of a fit that takes them as they are: not so small that squares of all of them vanish.
+pub(crate) fn measurable(rows: ArrayView2<'_, f64>) -> Result<()> {
+    squarable(rows)?;
+    let largest = rows.iter().fold(0.0, |largest: f64, v| largest.max(v.abs()));
+    if largest > 0.0 && largest < 1.0 / LARGEST {
+        let accepted = "1e-140 to 1e140, or 0: rows may have to be in other units";
+        return Err(Error::parameter("the largest number of the rows", format!("{largest:e}"), accepted));
+    }
+    Ok(())
+}
+
+/// Fails unless there are so many rows.
+pub(crate) fn at_least(rows: ArrayView2<'_, f64>, least: usize) -> Result<()> {
+    match rows.nrows() {
+        n if n < least => Err(Error::parameter("number of rows", n, format!("at least {least} rows"))),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_measured_by_their_largest_number() {
+        for (value, ok) in
+            [(0.0, true), (1e-141, false), (1e-139, true), (-1e-141, false), (1e139, true), (-1e141, false)]
+        {
+            let rows = Array2::from_elem((3, 2), value);
+            assert_eq!(measurable(rows.view()).is_ok(), ok, "{value:e}");
+            assert_eq!(squarable(rows.view()).is_ok(), f64::abs(value) < 1e140, "{value:e}");
+        }
+        let error = measurable(Array2::from_elem((1, 1), 3e-200).view()).unwrap_err().to_string();
+        assert!(error.contains("is 3e-200, accepted are 1e-140 to 1e140, or 0"), "{error}");
+        // Beside a number that has a square, small ones do no harm.
+        assert!(measurable(ndarray::array![[1.0, 1e-200]].view()).is_ok());
     }
 }

@@ -5,8 +5,8 @@ use rayon::prelude::*;
 use crate::grid::{Grid, Places, Tangent};
 use crate::neighbours::nearest;
 use crate::params::{Check, Method, Params, predicts_with_linfa, speaks_linfa};
-use crate::products::{mean, product};
-use crate::rows::{RowEmbedding, RowModel, fitting, squarable};
+use crate::products::{mean, product, varies};
+use crate::rows::{RowEmbedding, RowModel, fitting, measurable};
 use crate::solve::up_to;
 use crate::{Error, Result};
 
@@ -14,8 +14,9 @@ use crate::{Error, Result};
 ///
 /// In a round each row finds its best unit b(i) = argminᵤ |xᵢ − wᵤ|; then each unit becomes the mean of all rows,
 /// weighted by how near their units are to it on the grid: wᵤ = Σᵢ h(u, b(i)) xᵢ / Σᵢ h(u, b(i)), h = exp(−d²/2σ²). σ
-/// shrinks geometrically from the first round to the last; a single round is the last. The units begin on the plane of the first two principal
-/// components, so nothing is random.
+/// shrinks geometrically from the first round to the last; a single round is the last. The units begin on the plane of the
+/// first two principal components, so nothing is random; of equal rows, or one, all in one place. Units that get no rows
+/// follow their neighbours on the grid, or stay where they are if these are too far.
 ///
 /// The columns `som_y`, `som_x` are the place of the best unit on the grid, refined: to the nearest point of the plane
 /// through the unit and its neighbours, half a step away at most along each axis. The class is the unit itself,
@@ -149,16 +150,14 @@ impl Method for Som {
     type Model = SomModel;
 
     fn fit_rows(&self, rows: ArrayView2<'_, f64>) -> Result<SomModel> {
-        squarable(rows)?;
+        measurable(rows)?;
         let mean = mean(rows);
+        let varied = varies(rows, &mean);
         let mut centred = &rows - &mean;
-        let spread = centred.iter().fold(0.0, |most: f64, v| most.max(v.abs()));
-        // Equal rows differ from their mean by its rounding.
-        let level = mean.iter().fold(0.0, |most: f64, v| most.max(v.abs()));
-        let unit = if spread > 1e-14 * level { spread } else { 1.0 };
+        let unit = if varied { centred.iter().fold(0.0, |most: f64, v| most.max(v.abs())) } else { 1.0 };
         centred /= unit;
         let places = Places::new(self.rows, self.columns, self.grid);
-        let mut units = self.plane(&centred, spread > 1e-14 * level)?;
+        let mut units = self.plane(&centred, varied)?;
         let narrow = centred.mapv(|v| v as f32);
         let first = self.first_width.unwrap_or((self.rows.max(self.columns) as f64 / 4.0).max(1.0));
         for round in 0..self.rounds {
@@ -260,7 +259,6 @@ impl RowModel for SomModel {
 
     fn embed_rows(&self, rows: ArrayView2<'_, f64>) -> Result<RowEmbedding> {
         fitting(rows, self.width())?;
-        squarable(rows)?;
         let classes: Vec<usize> = nearest(rows.view(), Some(self.units.view()), 1).rows.into_iter().collect();
         let mut hit = vec![false; self.units.nrows()];
         classes.iter().for_each(|unit| hit[*unit] = true);

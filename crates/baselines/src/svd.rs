@@ -2,13 +2,13 @@
 
 use linfa_linalg::Order;
 use linfa_linalg::eigh::{EigSort, EighInto};
-use ndarray::{Array1, Array2, ArrayView2, Axis, s};
+use ndarray::{Array1, Array2, ArrayView2, s};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 
 use crate::krylov::independent;
-use crate::products::{product, product_of_columns};
+use crate::products::{product, product_about, product_of_columns, product_of_columns_about};
 use crate::{Error, Result};
 
 /// Vectors beyond those asked for.
@@ -16,8 +16,8 @@ const SPARE: usize = 10;
 
 /// The `k` largest singular values of X − 1·mᵀ, and their right singular vectors as rows, (k, D).
 ///
-/// A random basis of its range is sharpened by `powers` products with X and Xᵀ. With a spectrum that falls at all, a few are enough;
-/// vectors of equal values are mixed. There are fewer than k where the rank is less.
+/// A random basis of its range is sharpened by `powers` products with X and Xᵀ. With a spectrum that falls at all, a few are
+/// enough; vectors of equal values are mixed. There are fewer than k where the rank is less.
 ///
 /// Reference: Halko, Martinsson & Tropp 2011, SIAM Rev. 53, 217.
 pub(crate) fn leading(
@@ -34,11 +34,8 @@ pub(crate) fn leading(
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut across: Array2<f64> = Array2::from_shape_fn((d, width), |_| rng.sample(StandardNormal));
     for round in 0..=powers {
-        let along = product(rows, across.view()) - &mean.dot(&across);
-        let along = basis_of(along.view());
-        let back = product_of_columns(rows, along.view());
-        let sums = along.sum_axis(Axis(0));
-        across = back - &mean.view().insert_axis(Axis(1)).dot(&sums.insert_axis(Axis(0)));
+        let along = basis_of(product_about(rows, mean, across.view()).view());
+        across = product_of_columns_about(rows, mean, along.view());
         if round < powers {
             across = basis_of(across.view());
         }

@@ -3,7 +3,7 @@ use ndarray::{Array2, ArrayView2};
 use crate::neighbours::nearest;
 use crate::params::{Check, Method, Params, speaks_linfa};
 use crate::placed::{Placed, few_dimensions, principal_start};
-use crate::rows::{RowEmbedding, RowModel, squarable};
+use crate::rows::{RowEmbedding, RowModel, at_least, measurable};
 use crate::{Error, Result};
 
 mod affinities;
@@ -23,8 +23,9 @@ use descent::descend;
 ///
 /// Columns of the embedding are `tsne1`, `tsne2`, …, in no units. Only the rows of the fit have been placed so: a
 /// further row goes to the mean of the places of its nearest 3·perplexity rows weighted by pⱼ|ᵢ, a row equal to one of
-/// the fit, within 1e−12 of their lengths, to its place. A chance of a hundredth in the start lets equal rows come apart. Memory is in proportion to
-/// N·perplexity, the time of a round to N log N, of the search for neighbours to N²·D.
+/// the fit, within 1e−12 of their lengths, to its place, of several equal ones that of the first. A chance of a hundredth in
+/// the start lets equal rows come apart. Memory is in proportion to N·perplexity, with N·D of a copy of the rows, the time
+/// of a round to N log N, of the search for neighbours to N²·D.
 ///
 /// References: van der Maaten & Hinton 2008, J. Mach. Learn. Res. 9, 2579; van der Maaten 2014, ibid. 15, 3221 (trees);
 /// Belkina et al. 2019, Nat. Commun. 10, 5415 (learning rate).
@@ -38,7 +39,7 @@ pub struct TSne {
 }
 
 impl TSne {
-    /// Two dimensions, perplexity 30.
+    /// Two dimensions, perplexity 30; of 4 rows at least.
     pub fn params() -> Params<Self> {
         Params(Self { dimensions: 2, perplexity: 30.0, rounds: 1000, rate: None, seed: 0 })
     }
@@ -124,16 +125,14 @@ impl Method for TSne {
     type Model = TSneModel;
 
     fn fit_rows(&self, rows: ArrayView2<'_, f64>) -> Result<TSneModel> {
+        measurable(rows)?;
+        at_least(rows, 4)?;
         let n = rows.nrows();
-        if n < 4 {
-            return Err(Error::parameter("number of rows", n, "at least 4 rows"));
-        }
         let largest = (n - 1) as f64 / 3.0;
         if self.perplexity > largest {
             let accepted = format!("1 to {largest} for {n} rows");
             return Err(Error::parameter("perplexity", self.perplexity, accepted));
         }
-        squarable(rows)?;
         let neighbours = ((3.0 * self.perplexity) as usize).min(n - 1);
         let affinities = joint(&nearest(rows, None, neighbours), self.perplexity);
         let start = principal_start(rows, self.dimensions, self.seed)? * 1e-4;

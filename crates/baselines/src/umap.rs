@@ -3,7 +3,7 @@ use ndarray::ArrayView2;
 use crate::neighbours::nearest;
 use crate::params::{Check, Method, Params, speaks_linfa};
 use crate::placed::{Placed, few_dimensions};
-use crate::rows::{RowEmbedding, RowModel, squarable};
+use crate::rows::{RowEmbedding, RowModel, at_least, measurable};
 use crate::{Error, Result};
 
 mod curve;
@@ -29,8 +29,9 @@ use start::spectral_start;
 ///
 /// Columns of the embedding are `umap1`, `umap2`, …, in units of the spread. Only the rows of the fit have been placed
 /// so: a further row goes to the mean of the places of its nearest rows weighted by wⱼ|ᵢ, a row equal to one of the fit,
-/// within 1e−12 of their lengths, to its place. A chance of 0.01 in the start lets equal rows come apart. Memory and time
-/// of a round are in proportion to N·neighbours, the time of the search for neighbours to N²·D.
+/// within 1e−12 of their lengths, to its place, of several equal ones that of the first. A chance of 0.01 in the start lets
+/// equal rows come apart. Memory and time of a round are in proportion to N·neighbours, with N·D of a copy of the rows, the
+/// time of the search for neighbours to N²·D.
 ///
 /// Reference: McInnes, Healy & Melville 2018, arXiv 1802.03426.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,7 +45,7 @@ pub struct Umap {
 }
 
 impl Umap {
-    /// Two dimensions, 15 neighbours.
+    /// Two dimensions, 15 neighbours; of 2 rows at least.
     pub fn params() -> Params<Self> {
         Params(Self { dimensions: 2, neighbours: 15, min_dist: 0.1, spread: 1.0, rounds: None, seed: 0 })
     }
@@ -132,15 +133,13 @@ impl Method for Umap {
     type Model = UmapModel;
 
     fn fit_rows(&self, rows: ArrayView2<'_, f64>) -> Result<UmapModel> {
+        measurable(rows)?;
+        at_least(rows, 2)?;
         let n = rows.nrows();
-        if n < 2 {
-            return Err(Error::parameter("number of rows", n, "at least 2 rows"));
-        }
         if self.neighbours > n {
             let accepted = format!("2 to {n} for {n} rows");
             return Err(Error::parameter("number of neighbours", self.neighbours, accepted));
         }
-        squarable(rows)?;
         let rounds = self.rounds.unwrap_or(if n > 10_000 { 200 } else { 500 });
         let all = union(&nearest(rows, None, self.neighbours - 1));
         // What would never be met shapes the start neither.

@@ -99,12 +99,15 @@ fn tree(rows: ArrayView2<'_, f64>, core: &[f64]) -> Vec<Edge> {
         .collect();
     let mut edges: Vec<Edge> = Vec::with_capacity(n - 1);
     let (mut last, mut row) = (0, centred.row(0).to_vec());
-    while edges.len() < n - 1 {
+    // The nearest of the rows that are left, as long as there are any.
+    let nearest = |parts: &mut [Part], row: &[f64], last: usize| {
         let met = parts.par_iter_mut().enumerate().filter_map(|(of, part)| {
-            let at = Arch::new().dispatch(Meeting { part, row: &row, core: core[last], last })?;
+            let at = Arch::new().dispatch(Meeting { part, row, core: core[last], last })?;
             Some((part.nearest[at].0, part.rows[at], of, at))
         });
-        let Some((length, next, of, at)) = met.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))) else { break };
+        met.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)))
+    };
+    while let Some((length, next, of, at)) = nearest(&mut parts, &row, last) {
         let part = &mut parts[of];
         edges.push((length, part.nearest[at].1, next));
         (last, row) = (next, part.take(at));

@@ -117,7 +117,7 @@ fn patches_have_classes_and_no_columns() {
     assert!(embedding.class().unwrap().iter().enumerate().all(|(n, c)| *c == n as i64 % 2));
     assert_eq!(model.patterns().unwrap().dim(), (2, 3, 3, 1));
     let rows = crate::rows::of_images(patches.images());
-    assert_eq!(model.model.predict(&rows).unwrap().to_vec(), embedding.class().unwrap().to_vec());
+    assert_eq!(model.model().predict(&rows).unwrap().to_vec(), embedding.class().unwrap().to_vec());
 }
 
 #[test]

@@ -106,7 +106,9 @@ fn every_rejection() {
     assert!(refused(GaussianMixture::params(2), 2).contains("is 2, accepted are 1 to 1"));
     assert!(refused(GaussianMixture::params(0), 2).contains("components is 0"));
     assert!(refused(two.starts(0), 2).contains("starts is 0") && refused(two, 3).contains("row 2"));
-    assert!(refused(two.regular(f64::NAN), 2).contains("NaN") && refused(two.regular(0.0), 2).contains("above 0"));
+    assert!(refused(two.regular(f64::NAN), 2).contains("NaN") && refused(two.regular(0.0), 2).contains("1e-12 to 1"));
+    assert!(refused(two.regular(1e-20), 2).contains("is 1e-20, accepted are 1e-12 to 1"));
+    assert!(refused(two, 1).contains("rows is 1, accepted are at least 2"));
     assert!(refused(two.rounds(0), 2).contains("rounds is 0"));
     let alike = Array2::ones((20, 2));
     let error = GaussianMixture::params(2).fit(&linfa::DatasetBase::from(alike)).unwrap_err();
@@ -172,6 +174,47 @@ fn numbers_without_a_square_are_rejected_and_rows_without_a_density_are_shared()
     let far = array![[1e135, -1e135]];
     assert_eq!(model.log_densities(far.view()).unwrap().to_vec(), [f64::NEG_INFINITY]);
     assert!((model.shares(far.view()).unwrap().sum() - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn small_steps_on_a_large_offset_are_told_apart() {
+    let mut rng = ChaCha8Rng::seed_from_u64(9);
+    // Steps of a millisecond, in seconds since 1970, told to 0.24 µs.
+    let points = Array2::from_shape_fn((200, 1), |(i, _)| {
+        1.7e9 + 1e-3 * (i % 2) as f64 + 1e-5 * rng.sample::<f64, _>(StandardNormal)
+    });
+    for form in [Covariance::Full, Covariance::Tied, Covariance::Diagonal, Covariance::Spherical] {
+        let model = GaussianMixture::params(2).covariance(form).fit_matrix(points.view()).unwrap();
+        let classes = model.classes(points.view()).unwrap();
+        assert!((0..200).all(|i| classes[i] == classes[i % 2]) && classes[0] != classes[1], "{form:?}: {classes}");
+    }
+}
+
+#[test]
+fn the_least_regularisation_holds_where_columns_and_rows_are_copies() {
+    let (points, _) = sticks(40);
+    // Each column ten times, each row three times.
+    let copies = Array2::from_shape_fn((360, 20), |(i, j)| points[(i / 3, j % 2)]);
+    for form in [Covariance::Full, Covariance::Tied] {
+        let model = GaussianMixture::params(3).covariance(form).regular(1e-12).fit_matrix(copies.view()).unwrap();
+        assert!(model.log_likelihood().is_finite(), "{form:?}");
+    }
+}
+
+#[test]
+fn of_equally_likely_components_the_first_is_the_class() {
+    let points = Array2::from_shape_fn((40, 1), |(i, _)| (i % 2) as f64 * 4.0 + 0.1 * ((i / 2) % 5) as f64);
+    let model = GaussianMixture::params(2).fit_matrix((&points * 1e-30).view()).unwrap();
+    let far = array![[1e130], [-1e130]];
+    assert_eq!(model.log_densities(far.view()).unwrap().to_vec(), [f64::NEG_INFINITY; 2]);
+    let found = model.embed_rows(far.view()).unwrap();
+    assert_eq!(found.columns, Array2::from_elem((2, 2), 0.5));
+    assert_eq!(
+        (found.classes.unwrap().to_vec(), model.classes(far.view()).unwrap().to_vec()),
+        (vec![0; 2], vec![0; 2])
+    );
+    // The log of the odds is told where their shares, 1 and 1 less rounding, are not.
+    assert_eq!(likeliest(&array![[-1.0, -1.0], [-2.0, -1.0], [f64::NEG_INFINITY; 2]]).to_vec(), [0, 1, 0]);
 }
 
 #[test]

@@ -92,15 +92,20 @@ where
     assert_eq!(model.transform(&Array2::zeros((2, 5))), Err(Error::Width { found: 5, expected: 10 }));
 }
 
-/// Equal rows have places, and rows among them.
+/// Equal rows have one finite place, and so have rows among them; rows that differ have places apart.
 pub(crate) fn equal_rows_are_placed<M: Method>(of: impl Fn(usize) -> Params<M>) {
     let copies = Array2::from_shape_fn((200, 3), |(i, j)| (i % 4 * (j + 1)) as f64);
-    for rows in [Array2::from_elem((120, 2), 0.1), copies] {
+    for (kinds, rows) in [(1, Array2::from_elem((120, 2), 0.1)), (4, copies)] {
         for dimensions in 1..=3 {
             let model = of(dimensions).fit_matrix(rows.view()).unwrap();
             for rows in [rows.clone(), &rows + 0.5] {
-                assert!(model.embed_rows(rows.view()).unwrap().columns.iter().all(|v| v.is_finite()));
+                let places = model.embed_rows(rows.view()).unwrap().columns;
+                assert!(places.iter().all(|v| v.is_finite()));
+                assert!((0..rows.nrows()).all(|i| places.row(i) == places.row(i % kinds)));
             }
+            let places = model.embed_rows(rows.view()).unwrap().columns;
+            let same = |i: usize, j: usize| places.row(i) == places.row(j);
+            assert!((0..kinds).all(|i| (0..i).all(|j| !same(i, j))), "{dimensions} dimensions");
         }
     }
 }

@@ -148,6 +148,14 @@ fn places_between_units_are_found_at_any_scale() {
 }
 
 #[test]
+fn a_large_constant_column_hides_no_other() {
+    let rows = Array2::from_shape_fn((50, 2), |(i, j)| if j == 0 { 1e9 } else { i as f64 * 1e-7 });
+    let found = Som::params(1, 5).fit_matrix(rows.view()).unwrap().embed_rows(rows.view()).unwrap();
+    let classes = found.classes.unwrap();
+    assert!(classes[0] != classes[49] && (classes[0] - classes[49]).abs() == 4, "{classes}");
+}
+
+#[test]
 fn a_single_round_is_the_last() {
     let (rows, _) = plane(200);
     let fit =

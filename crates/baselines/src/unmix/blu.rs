@@ -33,15 +33,17 @@ use crate::{Error, Result};
 /// were uniform on the whole simplex they held 95 %, and 87 % at the least noise.
 ///
 /// Columns are the means `a1`, `a2`, … of the abundances with their standard deviations, endmembers in the order of
-/// their mean abundance at the start. Rows of the fit have the posterior itself. Further rows are sampled for draws of
-/// the endmembers and σ² from the chain, so their deviations hold what is not known of the endmembers.
+/// their mean abundance at the start. Rows of the fit have the posterior itself; of several equal ones each has that of the
+/// first, though the chain drew each by itself. Further rows are sampled for draws of the endmembers and σ² from the chain,
+/// so their deviations hold what is not known of the endmembers.
 ///
 /// Noise after the subtraction of a background goes below zero: such rows are taken as they are, to cut them would make
 /// every dark channel too bright. The mean spectrum must not be negative, but for 5 % of it.
 ///
 /// Memory: three copies of the data to find the plane (twice if the noise is not told), then N·R·160 bytes whatever the
-/// number of samples: intervals come from histograms of 64 bins, whose width is 0.19 of the standard deviation during
-/// the burn-in or less, and doubles each time that a sample falls outside all of them; ends are good to a bin and 10⁻⁶.
+/// number of samples S, and 8·(R² + 1)·S bytes of endmembers, odds and σ² along the chain. Intervals come from histograms
+/// of 64 bins, whose width is 0.19 of the standard deviation during the burn-in or less, and doubles each time that a
+/// sample falls outside all of them; ends are good to a bin and 10⁻⁶.
 ///
 /// Reference: Dobigeon, Moussaoui, Coulon, Tourneret & Hero 2009, IEEE Trans. Signal Process. 57, 4355.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

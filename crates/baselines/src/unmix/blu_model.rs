@@ -7,7 +7,8 @@ use rayon::prelude::*;
 
 use crate::Result;
 use crate::keys::key;
-use crate::rows::{RowEmbedding, RowModel, fitting};
+use crate::products::product;
+use crate::rows::{RowEmbedding, RowModel, fitting, leading_back};
 use crate::unmix::chain::Chain;
 use crate::unmix::fcls::names;
 use crate::unmix::least_squares::abundances;
@@ -302,8 +303,13 @@ impl RowModel for BluModel {
         Some(self.endmembers.clone())
     }
 
-    fn rows_of(&self, columns: ArrayView2<'_, f64>) -> Option<Array2<f64>> {
-        Some(columns.dot(&self.endmembers))
+    fn rows_of(&self, columns: ArrayView2<'_, f64>) -> Result<Array2<f64>> {
+        leading_back(columns, self.endmembers.nrows())?;
+        Ok(product(columns, self.endmembers.view()))
+    }
+
+    fn goes_back(&self) -> bool {
+        true
     }
 }
 

@@ -1,7 +1,8 @@
 use ndarray::{Array2, ArrayView2, Axis};
 
 use crate::params::{Check, Method, Params, speaks_linfa};
-use crate::rows::{RowEmbedding, RowModel, fitting, squarable};
+use crate::products::product;
+use crate::rows::{RowEmbedding, RowModel, at_least, fitting, leading_back, squarable};
 use crate::unmix::least_squares::abundances;
 use crate::unmix::noise::Noise;
 use crate::unmix::space::{Projected, Space};
@@ -55,10 +56,8 @@ impl Fcls {
 
 /// Fails unless there are two rows, at least as many as endmembers, and as many columns as directions.
 pub(crate) fn enough(rows: ArrayView2<'_, f64>, endmembers: usize) -> Result<()> {
+    at_least(rows, 2)?;
     let (n, d) = rows.dim();
-    if n < 2 {
-        return Err(Error::parameter("number of rows", n, "2 and more"));
-    }
     let most = n.min(d.saturating_add(1));
     if endmembers > most {
         let accepted = format!("2 to {most} for {n} rows of {d} numbers");
@@ -74,7 +73,8 @@ impl Params<Fcls> {
         self
     }
 
-    /// What the squares are weighted for; default [`Noise::Uniform`].
+    /// What the squares are weighted for; default [`Noise::Uniform`], which [`Noise::Counts`] becomes where the sum of the mean
+    /// spectrum is not above 0, as in rows about their mean.
     pub fn noise(mut self, noise: Noise) -> Self {
         self.0.noise = noise;
         self
@@ -86,8 +86,9 @@ impl Params<Fcls> {
         self
     }
 
-    /// Rows next to a vertex of which an endmember is the mean, 1 to the number of rows; by default those that differ
-    /// from it by less than the noise, which are few at high signal and many at low.
+    /// Rows next to a vertex of which an endmember is the mean, 1 to N/R of N rows and R endmembers, and so few that the means
+    /// still span a simplex; by default those that differ from it by less than the noise, which are few at high signal and
+    /// many at low, or the row alone where these span none.
     pub fn average(mut self, rows: usize) -> Self {
         self.0.average = Some(rows);
         self
@@ -121,8 +122,9 @@ impl Method for Fcls {
     fn fit_rows(&self, rows: ArrayView2<'_, f64>) -> Result<FclsModel> {
         squarable(rows)?;
         enough(rows, self.endmembers)?;
-        if let Some(average) = self.average.filter(|a| *a > rows.nrows()) {
-            let accepted = format!("1 to {} rows", rows.nrows());
+        let most = rows.nrows() / self.endmembers;
+        if let Some(average) = self.average.filter(|a| *a > most) {
+            let accepted = format!("1 to {most} of {} rows for {} endmembers", rows.nrows(), self.endmembers);
             return Err(Error::parameter("number of rows of an endmember", average, accepted));
         }
         let data = Projected::of(rows, self.endmembers, self.noise)?;
@@ -165,8 +167,13 @@ impl RowModel for FclsModel {
         Some(self.endmembers.clone())
     }
 
-    fn rows_of(&self, columns: ArrayView2<'_, f64>) -> Option<Array2<f64>> {
-        Some(columns.dot(&self.endmembers))
+    fn rows_of(&self, columns: ArrayView2<'_, f64>) -> Result<Array2<f64>> {
+        leading_back(columns, self.endmembers.nrows())?;
+        Ok(product(columns, self.endmembers.view()))
+    }
+
+    fn goes_back(&self) -> bool {
+        true
     }
 }
 

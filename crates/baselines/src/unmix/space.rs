@@ -1,7 +1,7 @@
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 use rayon::prelude::*;
 
-use crate::products::{product, squares};
+use crate::products::{product, product_about, product_of_columns_about, squares, varies};
 use crate::solve::directions;
 use crate::unmix::noise::{Noise, Weights};
 use crate::{Error, Result};
@@ -42,14 +42,16 @@ impl Projected {
         let variances: Vec<f64> = rows.rows().into_iter().map(|r| weights.variance(r)).collect();
         let mut scaled = &rows / &weights.channels;
         let shares = Array1::from_iter(variances.iter().map(|g| 1.0 / g));
-        let centre = scaled.t().dot(&shares) / shares.sum();
+        // About the first row, so that equal rows are their mean.
+        let first = scaled.row(0).to_owned();
+        let centre = product_of_columns_about(scaled.view(), &first, shares.view().insert_axis(Axis(1)));
+        let centre = first + &(centre.column(0).to_owned() / shares.sum());
+        if !varies(scaled.view(), &centre) {
+            return Err(Error::Rank { components: k, rank: 0 });
+        }
         scaled -= &centre;
         scaled.axis_iter_mut(Axis(0)).into_par_iter().zip(&variances).for_each(|(mut r, g)| r /= g.sqrt());
         let total: f64 = squares(scaled.view()).iter().sum();
-        // Equal rows differ from their mean by its rounding.
-        if total <= (1e-14 * centre.dot(&centre).sqrt()).powi(2) * n as f64 {
-            return Err(Error::Rank { components: k, rank: 0 });
-        }
         let (_, axes) = directions(&scaled, k)?;
         let mut points = product(scaled.view(), axes.t());
         let along = points.map_axis(Axis(0), |p| p.dot(&p));
@@ -66,16 +68,19 @@ impl Projected {
 
     /// The same with the noise that makes the data likelier.
     pub fn of_likelier(rows: ArrayView2<'_, f64>, endmembers: usize) -> Result<(Self, Noise)> {
-        let (uniform, counts) =
-            (Self::of(rows, endmembers, Noise::Uniform)?, Self::of(rows, endmembers, Noise::Counts)?);
+        let uniform = Self::of(rows, endmembers, Noise::Uniform)?;
         let size = rows.len() as f64;
-        // Nothing lies outside a plane that holds all rows, but rounding.
-        if uniform.freedom <= 0.0 {
+        // Of a plane that holds all rows, only rounding lies outside, and tells nothing of the noise.
+        if uniform.freedom <= 0.0 || uniform.outside <= uniform.rounding() * uniform.freedom {
             return Ok((uniform, Noise::Uniform));
         }
+        let counts = match Self::of(rows, endmembers, Noise::Counts) {
+            // Weights may hide a direction that is there without them.
+            Err(Error::Rank { .. }) => return Ok((uniform, Noise::Uniform)),
+            counts => counts?,
+        };
         let likelihood = |p: &Self| -0.5 * size * (p.outside / size).ln() - p.space.weights.log_volume(&p.variances);
         let (of_uniform, of_counts) = (likelihood(&uniform), likelihood(&counts));
-        // Without any noise both are infinite, and uniform it is.
         Ok(if of_counts > of_uniform { (counts, Noise::Counts) } else { (uniform, Noise::Uniform) })
     }
 
@@ -98,7 +103,8 @@ impl Space {
         if let Some(value) = rows.iter().find(|v| v.abs() > most) {
             return Err(Error::parameter("a number of the rows", value, format!("-{most:e} to {most:e}")));
         }
-        Ok(product(rows, (&self.axes / &self.weights.channels).t()) - &self.axes.dot(&self.centre))
+        let mean = &self.centre * &self.weights.channels;
+        Ok(product_about(rows, &mean, (&self.axes / &self.weights.channels).t()))
     }
 
     /// Spectra of points, (N, R − 1) → (N, D).
@@ -165,6 +171,31 @@ mod tests {
                 assert_eq!(Projected::of_likelier(scaled.view(), 3).unwrap().1, Noise::Uniform);
             }
         }
+    }
+
+    #[test]
+    fn rows_without_noise_have_uniform_noise_at_any_scale() {
+        let rows = mixtures(60);
+        for seed in 0..40 {
+            let scaled = &rows * (1.0 + f64::from(seed) / 7.0);
+            assert_eq!(Projected::of_likelier(scaled.view(), 3).unwrap().1, Noise::Uniform, "{seed}");
+        }
+    }
+
+    #[test]
+    fn a_direction_that_weights_hide_is_no_reason_to_refuse() {
+        let mut rng = ChaCha8Rng::seed_from_u64(6);
+        // The brightest channel varies least, and an empty one most.
+        let (levels, widths) = ([1000.0, 0.0, 500.0], [1e-6, 1.0, 2e-7]);
+        let rows = Array2::from_shape_fn((60, 3), |(_, j)| levels[j] + widths[j] * rng.gen_range(-1.0..1.0));
+        assert_eq!(Projected::of(rows.view(), 3, Noise::Counts).err(), Some(Error::Rank { components: 2, rank: 1 }));
+        assert_eq!(Projected::of_likelier(rows.view(), 3).unwrap().1, Noise::Uniform);
+    }
+
+    #[test]
+    fn a_bright_constant_channel_hides_no_other() {
+        let rows = Array2::from_shape_fn((50, 2), |(i, j)| if j == 0 { 1e9 } else { i as f64 * 1e-7 });
+        assert!(Projected::of(rows.view(), 2, Noise::Uniform).is_ok());
     }
 
     #[test]

@@ -168,7 +168,8 @@ fn both_speak_linfa_and_patches() {
     assert!(embedding.columns()[0].sd.is_some());
     assert_eq!(fitted.patterns().unwrap().dim(), (3, 6, 6, 1));
     assert_eq!(fitted.generate(&embedding).unwrap().dim(), (256, 6, 6, 1));
-    assert!(Represent::fit(&Fcls::params(3), &patches).is_ok());
+    let (fitted, boxed) = (Fcls::params(3).fit_patches(&patches).unwrap(), Represent::fit(&Fcls::params(3), &patches));
+    assert_eq!(boxed.unwrap().embed(&patches).unwrap(), fitted.embed(&patches).unwrap());
 }
 
 #[test]
@@ -263,7 +264,7 @@ fn what_cannot_be_unmixed_is_rejected() {
     expect(both(65, rows.view()), "is 65, accepted are 2 to 21 for 64 rows of 20 numbers");
     expect(both(usize::MAX, rows.view()), "2 to 21");
     expect(both(3, rows.slice(s![..2, ..])), "2 to 2 for 2 rows");
-    expect(both(2, rows.slice(s![..1, ..])), "number of rows is 1, accepted are 2 and more");
+    expect(both(2, rows.slice(s![..1, ..])), "number of rows is 1, accepted are at least 2 rows");
     expect(both(2, rows.slice(s![..0, ..])), "no data");
     expect(both(5, scene.clean.view()), "4 components asked for, but the data vary along 2");
     expect(both(2, Array2::from_elem((9, 4), 0.25).view()), "vary along 0");
@@ -281,10 +282,25 @@ fn what_cannot_be_unmixed_is_rejected() {
     let refused = |method: Params<Fcls>| method.fit_matrix(rows.view()).unwrap_err().to_string();
     assert!(refused(Fcls::params(3).starts(0)).contains("starts is 0, accepted are 1 to 10000"));
     assert!(refused(Fcls::params(3).average(0)).contains("is 0, accepted are 1 and more"));
-    assert!(refused(Fcls::params(3).average(65)).contains("is 65, accepted are 1 to 64 rows"));
+    assert!(refused(Fcls::params(3).average(65)).contains("is 65, accepted are 1 to 21 of 64 rows for 3 endmembers"));
+    assert!(
+        refused(Fcls::params(3).average(22)).contains("is 22")
+            && Fcls::params(3).average(21).fit_matrix(rows.view()).is_ok()
+    );
+    // Two of the corners are nearest to each other, and have one mean.
+    let near = Array2::from_shape_fn((30, 2), |(n, l)| match n {
+        0 | 1 => [10.0, [0.0, 0.1][n]][l],
+        _ => 0.01 * ((n * (3 + l)) % 7) as f64,
+    });
+    let error = Fcls::params(3).average(2).fit_matrix(near.view()).unwrap_err().to_string();
+    assert!(error.contains("rows of an endmember is 2, accepted are fewer"), "{error}");
+    let back = Array2::zeros((2, 5));
+    let columns = Error::Columns { found: 5, expected: 3 };
     let narrow = Array2::zeros((2, 7));
     let blu = Blu::params(3).burn_in(10).samples(10).fit_matrix(rows.view()).unwrap();
     let fcls = Fcls::params(3).fit_matrix(rows.view()).unwrap();
+    assert!(blu.goes_back() && fcls.goes_back());
+    assert_eq!((blu.rows_of(back.view()), fcls.rows_of(back.view())), (Err(columns.clone()), Err(columns)));
     assert_eq!(blu.embed_rows(narrow.view()), Err(Error::Width { found: 7, expected: 20 }));
     assert_eq!(fcls.embed_rows(narrow.view()), Err(Error::Width { found: 7, expected: 20 }));
     let large = Array2::from_elem((1, 20), f64::MAX);

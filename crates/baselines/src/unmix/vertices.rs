@@ -57,8 +57,23 @@ impl Extraction {
         }
         let (_, chosen) =
             best.ok_or_else(|| Error::Solver("no rows span a simplex with as many corners as endmembers".into()))?;
-        Ok(averaged(data, &chosen, average))
+        let (rows, means) = (data.points.select(Axis(0), &chosen), averaged(data, &chosen, average));
+        if log_volume(means.view()) >= log_volume(rows.view()) - flattened(chosen.len()) {
+            return Ok(means);
+        }
+        match average {
+            Some(count) => {
+                Err(Error::parameter("number of rows of an endmember", count, "fewer: their means span no simplex"))
+            }
+            None => Ok(rows),
+        }
     }
+}
+
+/// By how much ln of the volume of a simplex of `r` corners is less where means took the place of its corners, and so all but a
+/// direction: each edge may be halved.
+fn flattened(r: usize) -> f64 {
+    (r as f64 - 1.0) * std::f64::consts::LN_2 + 20.0
 }
 
 /// Corners (1, t) one below the other.
@@ -164,6 +179,8 @@ fn remove(vector: &mut Array1<f64>, basis: &[Array1<f64>]) {
 fn grow(points: ArrayView2<'_, f64>, chosen: &mut [usize]) {
     let r = chosen.len();
     let mut since = 0;
+    let volume_of = |chosen: &[usize]| log_volume(points.select(Axis(0), chosen).view());
+    let mut volume = volume_of(chosen);
     for vertex in (0..r).cycle() {
         // With the others fixed, the volume of a row instead of this one is, relative to now, its abundance without
         // bounds.
@@ -172,8 +189,14 @@ fn grow(points: ArrayView2<'_, f64>, chosen: &mut [usize]) {
         let (growth, row) = largest(points, column[0], column.slice(s![1..]));
         since += 1;
         if growth > 1.0 + GROWTH {
-            chosen[vertex] = row;
-            since = 1;
+            let before = std::mem::replace(&mut chosen[vertex], row);
+            let grown = volume_of(chosen);
+            // Of a flat simplex, the growth is rounding, and rows would be exchanged for each other without end.
+            if grown > volume {
+                (volume, since) = (grown, 1);
+            } else {
+                chosen[vertex] = before;
+            }
         }
         if since >= r {
             return;
@@ -210,4 +233,26 @@ fn averaged(data: &Projected, chosen: &[usize], average: Option<usize>) -> Array
         vertex /= shares;
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exchanges_end_and_never_take_volume_away() {
+        let mut rng = ChaCha8Rng::seed_from_u64(7);
+        // From a full simplex to one that only rounding keeps from being flat.
+        for flat in [1.0, 1e-6, 1e-9, 1e-12, 1e-14, 1e-15, 1e-16, 0.0] {
+            for _ in 0..40 {
+                let widths = [1.0, 1.0, flat, flat];
+                let points = Array2::from_shape_fn((50, 4), |(_, j)| 1.0 + widths[j] * rng.gen_range(-1.0..1.0));
+                let mut chosen = farthest(points.view(), &mut rng);
+                let before = log_volume(points.select(Axis(0), &chosen).view());
+                grow(points.view(), &mut chosen);
+                let after = log_volume(points.select(Axis(0), &chosen).view());
+                assert!(after >= before || before.is_nan() || after.is_nan(), "{flat:e}: {before} {after}");
+            }
+        }
+    }
 }
