@@ -98,7 +98,7 @@ pub enum Error {
     #[error("this model leads from data to columns, not back")]
     OneWay,
     /// What a method says of principal components that it was given in place of the rows.
-    #[error("in principal components, which may be negative and are at most as many as the rows vary along: {0}")]
+    #[error("in principal components: {0}")]
     InComponents(Box<Error>),
     /// The linear algebra failed.
     #[error("the linear algebra failed: {0}")]

@@ -35,7 +35,8 @@ pub trait RowModel {
     /// (N, D).
     ///
     /// # Errors
-    /// If the rows are not D numbers wide, or one is NaN or infinite.
+    /// If there are no rows, they are not D numbers wide, or one of these is NaN, infinite or beyond ±1e140; of a factorisation, if
+    /// one is negative.
     fn embed_rows(&self, rows: ArrayView2<'_, f64>) -> Result<RowEmbedding>;
 
     /// Rows that stand for the columns or classes: components, endmembers, centres, as many as there are; (K, D).

@@ -129,6 +129,15 @@ fn a_large_constant_column_takes_no_digits_from_the_others() {
         let off = scores - expected.embed_rows(small.view()).unwrap().columns;
         assert!(off.iter().all(|d| d.abs() < 1e-9), "{solver:?}: {off}");
     }
+    // About a far mean, which itself is only known to 1e-7, rows differ by what they did.
+    let far = &small + 1e9;
+    let small = &far - 1e9;
+    let about_first = |rows: &Array2<f64>| {
+        let scores = Pca::params(2).fit_matrix(rows.view()).unwrap().embed_rows(rows.view()).unwrap().columns;
+        &scores - &scores.row(0)
+    };
+    let off = about_first(&far) - about_first(&small);
+    assert!(off.iter().all(|d| d.abs() < 1e-9), "{off}");
     // What varies by less than the rounding of another column still varies.
     let steps = Array2::from_shape_fn((50, 2), |(i, j)| if j == 0 { 1e9 } else { i as f64 * 1e-7 });
     let model = Pca::params(1).fit_matrix(steps.view()).unwrap();

@@ -67,7 +67,8 @@ impl Blu {
 }
 
 impl Params<Blu> {
-    /// How the noise depends on the place; by default what makes the data likelier.
+    /// How the noise depends on the place; by default what makes the data likelier, and [`Noise::Uniform`] where only rounding lies
+    /// outside the plane, or where the weights of [`Noise::Counts`] hide a direction.
     pub fn noise(mut self, noise: Noise) -> Self {
         self.0.noise = Some(noise);
         self
