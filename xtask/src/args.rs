@@ -155,8 +155,8 @@ pub struct EncodeArgs {
     /// Data file
     pub data: PathBuf,
     /// Also so many directions, 1 to 12, that each object may point in, the likeliest first, with their probabilities: angle_1,
-    /// angle_1_p, angle_2, …; of models that take views. All views are weighed for them, while `angle` is the best of the eight that
-    /// the encoder thinks likeliest
+    /// angle_1_p, angle_2, …; of models that take views. All views are weighed for them, while `angle` is the best of the eight
+    /// that the encoder thinks likeliest
     #[arg(long, value_name = "COUNT")]
     pub modes: Option<usize>,
     /// Latents, .npz
@@ -244,7 +244,8 @@ pub struct AnimateArgs {
 /// Options of `experiment`.
 #[derive(Debug, Args)]
 pub struct ExperimentArgs {
-    /// animate, cards, compare-digits, compare-walls, digits, far, shift, unmix-chevkinite, unmix-synthetic or walls, or a file like those in xtask/experiments
+    /// animate, cards, compare-digits, compare-walls, digits, far, shift, unmix-chevkinite, unmix-synthetic or walls, or a file
+    /// like those in xtask/experiments
     pub name: String,
     /// Trainings of each model [default: as the experiment says]
     #[arg(long)]

@@ -42,7 +42,8 @@ impl Earlier {
         Ok(())
     }
 
-    /// After a training that failed: puts it back, and says where the last sound state of that training is, if it is not in its place.
+    /// After a training that failed: puts it back, and says where the last sound state of that training is, if it is not in its
+    /// place.
     pub fn put_back(&self) -> Result<Option<&Path>> {
         let mut kept = None;
         if self.is_aside {

@@ -23,8 +23,9 @@ pub enum Loss {
 /// How a factorisation begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NmfStart {
-    /// From the parts above and below zero of the leading singular vectors, zeros being filled with the mean for [`Loss::KullbackLeibler`],
-    /// whose updates leave a zero as it is; the same for every seed but for rounding.
+    /// From the parts above and below zero of the leading singular vectors, zeros being filled with the mean for
+    /// [`Loss::KullbackLeibler`], whose updates leave a zero as it is; nearly the same for every seed, but for components beyond
+    /// the rank, which are drawn.
     Svd,
     /// From random numbers.
     Random,
@@ -32,12 +33,14 @@ pub enum NmfStart {
 
 /// Non-negative matrix factorisation: X ≈ W·H with W ≥ 0 (N, K), H ≥ 0 (K, D).
 ///
-/// Columns `nmf1`, `nmf2`, … of the embedding are W, for H as fitted. Each component of H has sum 1 if it is not zero, and components
-/// come in the order of what they add up to in the rows of the fit, so that W is in counts where X is. A round passes once over the rows: their part of W
-/// follows from H (in f32, a few sweeps), and adds to what H will follow from.
+/// Columns `nmf1`, `nmf2`, … of the embedding are W, for H as fitted. Each component of H has sum 1 if it is not zero, and
+/// components come in the order of what they add up to in the rows of the fit, so that W is in counts where X is. A round passes
+/// once over the rows: their part of W follows from H (in f32, a few sweeps), and adds to what H will follow from. By coordinate
+/// descent, each round begins a little beyond where the last one ended; what is less than 10⁻⁸ of the squares of X is rounding.
 ///
-/// References: Lee & Seung 1999, Nature 401, 788; Cichocki & Phan 2009, IEICE E92-A, 708; Gillis & Glineur 2012, Neural Comput. 24, 1085
-/// (sweeps); Boutsidis & Gallopoulos 2008, Pattern Recognit. 41, 1350 (start).
+/// References: Lee & Seung 1999, Nature 401, 788; Cichocki & Phan 2009, IEICE E92-A, 708; Gillis & Glineur 2012, Neural Comput.
+/// 24, 1085 (sweeps); Ang & Gillis 2019, Neural Comput. 31, 417 (beyond); Boutsidis & Gallopoulos 2008, Pattern Recognit. 41,
+/// 1350 (start).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Nmf {
     components: usize,
@@ -82,7 +85,8 @@ impl Params<Nmf> {
 
     /// When it ends; 0 to 1, default 1e−4.
     ///
-    /// [`Loss::Frobenius`]: with the first five rounds that each, on average, lower the loss by no more than this part of what round 1 did.
+    /// [`Loss::Frobenius`]: with the first five rounds that each, on average, lower the loss by no more than this part of what
+    /// round 1 did.
     /// [`Loss::KullbackLeibler`]: with the first ten rounds that together lower it by no more than this part of what it
     /// was at the start.
     pub fn tolerance(mut self, tolerance: f64) -> Self {

@@ -33,8 +33,9 @@ const RESERVED: [&str; 15] = [
 /// An NPZ holds `images` (N×H×W or N×H×W×C), `spectra` (N×L) or both, and may hold `goals` (as images: what should become of
 /// them), `labels` (N, −1 unknown), `targets` (N×K or N), `sites` (N×2: y, x in pixels) and the `image` they are in, and
 /// beside spectra `endmembers` (R×L) that they are mixed of; every other 1-D array of N numbers becomes `truth`, and what is
-/// left is not looked at. A bare NPY of rank 3 or 4 is images, of rank 2 spectra. All integer and float types are read. An IDX file of unsigned bytes, which gzip may have packed, is images,
-/// and the one beside it whose name says `labels` and `idx1` for `images` and `idx3` their labels.
+/// left is not looked at. A bare NPY of rank 3 or 4 is images, of rank 2 spectra. All integer and float types are read. An IDX
+/// file of unsigned bytes, which gzip may have packed, is images, and the one beside it whose name says `labels` and `idx1` for
+/// `images` and `idx3` their labels.
 ///
 /// Images within \[0,1\] are taken as they are, unless `images_low` and `images_high` say what 0 and 1 stand for; so are goals.
 /// Others are brought to \[0,1\] with one range per channel, which is kept in [`Patches::scaling`].
@@ -187,8 +188,8 @@ fn spectra(path: &Path, name: &str, stored: &Stored, arrays: Option<&Arrays>) ->
 /// Writes a DATA file as NPZ; [`read_dataset`] gives the same back, of sites their positions and of a micrograph its
 /// values and pixel size.
 ///
-/// `images` (N×H×W if there is one channel), `spectra` and `endmembers` are float32, `labels` int64, `targets` float32, truth columns
-/// float64. Images are written in \[0,1\]; what 0 and 1 stand for follows in `images_low` and `images_high`, unless
+/// `images` (N×H×W if there is one channel), `spectra` and `endmembers` are float32, `labels` int64, `targets` float32, truth
+/// columns float64. Images are written in \[0,1\]; what 0 and 1 stand for follows in `images_low` and `images_high`, unless
 /// they stand for themselves.
 ///
 /// # Errors

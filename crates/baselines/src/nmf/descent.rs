@@ -84,8 +84,8 @@ fn passed(rows: &[f32], weights: Weights<'_>, components: &Array2<f64>, beyond: 
     total
 }
 
-/// How far beyond where a round ended the next one begins, in lengths of what that round moved by: longer after each that lowers the
-/// loss, shorter and from where it was lowest after one that does not.
+/// How far beyond where a round ended the next one begins, in lengths of what that round moved by: longer after each that lowers
+/// the loss, shorter and from where it was lowest after one that does not.
 struct Stride {
     length: f64,
     limit: f64,
