@@ -23,8 +23,6 @@ pub(super) struct Map {
 /// The spectrum of one pixel as it is packed.
 struct Packed<'a> {
     at: (usize, usize),
-    /// Channels of the whole map, as every pixel says.
-    channels: usize,
     packing: Packing<'a>,
 }
 
@@ -50,10 +48,6 @@ pub(super) fn unpack(bytes: &[u8], channels: usize, known: Option<(usize, usize)
         let found = pixels.len();
         return Err(format!("its map claims {height}×{width} pixels and holds the spectra of {found}"));
     };
-    let recorded = pixels.iter().map(|p| p.channels).max().unwrap_or(0);
-    if channels > recorded {
-        return Err(format!("its header claims {channels} channels, its pixels have {recorded}"));
-    }
     if claimed.saturating_mul(channels) > file.saturating_mul(EMPTIEST) {
         let claim = format!("{height}×{width} pixels of {channels} channels");
         return Err(format!("its map claims {claim}, far more than its {file} bytes can hold"));
@@ -86,9 +80,8 @@ fn scan(bytes: &[u8]) -> Result<(usize, usize, Vec<Packed<'_>>), String> {
             if !seen.insert(x) {
                 return Err(format!("pixel {x} of line {y} is recorded twice"));
             }
-            let channels = reader.number(2)?;
-            // Channels of the pixel, and a constant.
-            reader.take(6)?;
+            // Channels of the map, channels of the pixel, and a constant.
+            reader.take(8)?;
             let (flag, _, pulses, size) = (reader.number(2)?, reader.number(2)?, reader.number(2)?, reader.number(4)?);
             let packing = match flag {
                 0 => Packing::Wide(reader.take(size)?, pulses),
@@ -103,7 +96,7 @@ fn scan(bytes: &[u8]) -> Result<(usize, usize, Vec<Packed<'_>>), String> {
                     Packing::Runs(runs, reader.take(2 * pulses)?)
                 }
             };
-            pixels.push(Packed { at: (y, x), channels, packing });
+            pixels.push(Packed { at: (y, x), packing });
         }
     }
     Ok((height, width, pixels))
