@@ -50,14 +50,12 @@ impl Output {
         Ok(parsimon_io::write_atomically(&self.path(name), |out| io::Write::write_all(out, bytes))?)
     }
 
-    /// Removes a file, if it is there.
-    pub fn remove(&self, name: &str) -> Result<()> {
+    /// Removes a file; whether it was there.
+    pub fn remove(&self, name: &str) -> Result<bool> {
         let path = self.path(name);
         match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("{}: cannot remove", path.display()))
-            }
-            _ => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            removed => removed.map(|()| true).with_context(|| format!("{}: cannot remove", path.display())),
         }
     }
 

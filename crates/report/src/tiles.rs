@@ -162,7 +162,9 @@ pub fn components(components: ArrayView4<'_, f32>, names: &[String], explained: 
         check_finite("explained shares of variance", explained.iter().copied())?;
     }
     let values = all(components);
-    let bar = if values.iter().any(|v| *v < 0.0) {
+    // What rounding takes below 0 is no sign.
+    let largest = values.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+    let bar = if values.iter().any(|v| *v < -1e-6 * largest) {
         ColourBar::new(ColourMap::Diverging, &values, None, "loading")?
     } else {
         ColourBar::new(ColourMap::Grey, &values, Some(range(components)), "intensity")?

@@ -61,8 +61,9 @@ impl Samples {
         let mut notes = Vec::new();
         if let Some(steps) = &args.steps {
             notes.push(format!(
-                "Before all methods: {steps}. Scores and columns are of the spectra so prepared; of what can be undone, \
-                 patterns, and the maps that go with them, are of the spectra as they were."
+                "Before all methods: {steps}. Methods, scores and METHOD.npz are of the spectra so prepared. A Poisson scaling or a \
+                 norm is taken back from METHOD_patterns.npy and, of PCA and NMF, METHOD_maps.npy (rows, columns, components), which \
+                 multiply to the counts; shares are shares of the prepared spectra."
             ));
         }
         let energy = known.spectra.as_ref().map(|s| s.energy().clone());
@@ -71,8 +72,9 @@ impl Samples {
         let Interval { low, high } = patches.scaling().range(0, 0);
         if energy.is_some() && low < 0.0 {
             notes.push(format!(
-                "The spectra go down to {low:.4}: methods are given {low:.4} to {high:.4} as 0 to 1, so that what is 0 for those \
-                 that allow nothing below is not 0 in the data."
+                "The spectra go down to {low:.4}. Methods see {low:.4} to {high:.4} as 0 to 1: for NMF, which takes nothing below \
+                 0, that is as if {:.4} were added everywhere.",
+                -low
             ));
         }
         let (truth_name, truth) = truth(args, &known)?;
@@ -88,7 +90,6 @@ impl Samples {
         } else if held == 0 {
             notes.push("All samples are fitted and scored; none is held out.".to_owned());
         }
-        notes.iter().for_each(|note| println!("note: {note}"));
         let known = Dataset { spectra: None, ..known };
         Ok(Self { patches, known, truth, truth_name, train, test, scan, energy, prepared, notes })
     }
@@ -118,7 +119,11 @@ fn scanned(args: &CompareArgs) -> Result<Option<Prepared>> {
     let image = match parsimon_io::read(&args.data)? {
         Content::SpectrumImage(image) => image,
         Content::Spectra(spectra) => SpectrumImage::from(spectra),
-        other => bail!("{}: holds {}, accepted are spectra or a list of images", args.data.display(), other.describe()),
+        other => bail!(
+            "{}: holds {}, accepted are spectra or a list of images; for atoms in an image, see `analyze`",
+            args.data.display(),
+            other.describe()
+        ),
     };
     let steps = args.steps.as_deref().map(parse).transpose().context("--steps")?.unwrap_or_default();
     Ok(Some(apply(&steps, image).with_context(|| args.data.display().to_string())?))
@@ -138,8 +143,10 @@ fn truth(args: &CompareArgs, known: &Dataset) -> Result<(String, Option<Array1<i
     let mut all: Option<Array1<i64>> = None;
     for name in &args.truth {
         let found = if name == "labels" { labels.clone() } else { classes_of(known, name) };
-        let there = || if names.is_empty() { "none in this file".to_owned() } else { names.join(", ") };
-        let found = found.with_context(|| format!("--truth is `{name}`, accepted are {}", there()))?;
+        let found = found.with_context(|| match names.len() {
+            0 => format!("--truth is `{name}`, and this file has no classes"),
+            _ => format!("--truth is `{name}`, accepted are {}", names.join(", ")),
+        })?;
         all = Some(match all {
             None => found,
             Some(before) => combined(&before, &found),

@@ -10,6 +10,7 @@ use parsimon_report::figures::{self, Colour, Line, MapStyle, Steps};
 
 use super::args::MethodName;
 use super::data::Samples;
+use super::patterns::linear;
 use super::scores::Fitted;
 
 /// Columns of a method that get a map.
@@ -72,10 +73,21 @@ fn patterns(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Opti
     let some = if count < all { format!(", the first {count} of {all}") } else { String::new() };
     let title = format!("{}: patterns{some}", name.title());
     let figure = match &samples.energy {
-        Some(energy) => spectra(&patterns, found.like_samples, &names, energy, &title)?,
+        Some(energy) => {
+            let as_prepared = samples.prepared.as_ref().is_some_and(|p| !linear(p));
+            let unit = match (found.like_samples, as_prepared) {
+                (false, _) => "intensity (largest = 1)",
+                (true, false) => "intensity",
+                (true, true) => "intensity, as prepared by --steps",
+            };
+            spectra(&patterns, found.like_samples, &names, energy, unit, &title)?
+        }
         None => figures::components(patterns.view(), &names, &[], &title)?,
     };
-    let caption = figure.caption.clone();
+    let corners = matches!(name, MethodName::Fcls | MethodName::Blu);
+    let noisy =
+        if corners { " Corners of the data in the plane they vary in, which noise may take below 0." } else { "" };
+    let caption = format!("{} {}{noisy}", name.title(), figure.caption);
     Ok(Some(figure.named(&format!("{}_patterns", name.id()), &caption)))
 }
 
@@ -85,6 +97,7 @@ fn spectra(
     like_samples: bool,
     names: &[String],
     energy: &parsimon_core::Axis,
+    y_label: &str,
     title: &str,
 ) -> Result<Figure> {
     let of = |k: usize| {
@@ -100,13 +113,7 @@ fn spectra(
     let lines: Vec<(String, Vec<[f64; 2]>)> = names.iter().enumerate().map(line).collect();
     let lines: Vec<Line<'_>> = lines.iter().map(|(name, points)| Line { name, points: points.clone() }).collect();
     let unit = if energy.is_calibrated() { format!(" ({})", energy.unit) } else { String::new() };
-    Ok(figures::lines(
-        &lines,
-        Steps::Linear,
-        &format!("{}{unit}", energy.name),
-        if like_samples { "intensity" } else { "intensity, the largest being 1" },
-        title,
-    )?)
+    Ok(figures::lines(&lines, Steps::Linear, &format!("{}{unit}", energy.name), y_label, title)?)
 }
 
 /// What the way back makes of the first two columns, all others at their median.
@@ -138,6 +145,7 @@ fn decoded(name: MethodName, fitted: &Fitted) -> Result<Option<Figure>> {
 /// Columns and classes where the samples are from: sites of a micrograph, or pixels of a scan.
 fn maps(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Vec<Figure>> {
     let mut drawn = Vec::new();
+    let shares = fitted.patterns.as_ref().is_some_and(|p| p.shares);
     for (c, column) in fitted.embedding.columns().iter().enumerate().take(MAPS) {
         let signed = column.mean.iter().any(|v| *v < 0.0);
         let style = MapStyle {
@@ -145,7 +153,7 @@ fn maps(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Vec<Figu
             title: format!("{}: {}", name.title(), column.name),
             label: column.name.clone(),
             colours: if signed { ColourMap::Diverging } else { ColourMap::Sequential },
-            limits: None,
+            limits: shares.then_some((0.0, 1.0)),
         };
         if let Some((h, w, axes)) = &samples.scan {
             let values = match fitted.patterns.as_ref().and_then(|p| p.maps.as_ref()) {

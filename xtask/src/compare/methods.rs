@@ -52,7 +52,11 @@ pub fn ready(name: MethodName, args: &CompareArgs, samples: &Samples) -> Result<
     let kinds = matches!(name, MethodName::Kmeans | MethodName::Gmm);
     ensure!(!kinds || (1..=fitted).contains(&clusters), "{clusters} clusters (--clusters), accepted are 1 to {fitted}");
     let parts = !kinds && !matches!(name, MethodName::Dbscan | MethodName::Som | MethodName::Vae | MethodName::Ivae);
-    ensure!(!parts || (1..=most).contains(&k), "number of components is {k} (--components), accepted are 1 to {most}");
+    ensure!(
+        !parts || (1..=most).contains(&k),
+        "{}: number of components is {k} (--components), accepted are 1 to {most} for {fitted} samples of {values} values",
+        name.title()
+    );
     Ok(match name {
         MethodName::Pca => whole(Pca::params(k), components("components"))?,
         MethodName::Nmf => whole(Nmf::params(k).seed(seed), components("components, Frobenius norm"))?,

@@ -64,6 +64,7 @@ pub fn run(args: &CompareArgs) -> Result<()> {
 pub fn compare(args: &CompareArgs) -> Result<Vec<String>> {
     let out = Output::new(&args.out)?;
     let (samples, ready) = prepared(args)?;
+    samples.notes.iter().for_each(|note| println!("note: {note}"));
     let (mut rows, mut failures) = (Vec::new(), Vec::new());
     for (name, ready) in ready {
         let bar = ProgressBar::new_spinner().with_message(format!("{} ({})", name.title(), ready.chosen));
@@ -99,18 +100,30 @@ pub fn compare(args: &CompareArgs) -> Result<Vec<String>> {
                 let path = out.path(&patterns_file(row.name));
                 parsimon_io::write_npy(&path, patterns.values.view().into_dyn())?;
             }
+            if let Some(maps) = row.fitted.patterns.as_ref().and_then(|p| p.maps.as_ref()) {
+                let maps = maps.mapv(|v| v as f32);
+                parsimon_io::write_npy(&out.path(&maps_file(row.name)), maps.view().into_dyn())?;
+            }
             for figure in &row.figures {
                 out.sub("figures").write(&format!("{}.png", figure.name), &figure.png()?)?;
             }
         }
+        if let Some(axes) = axes(&samples) {
+            out.write("axes.csv", axes.as_bytes())?;
+        }
         out.write("index.html", html.as_bytes())
     })?;
-    remove_stale(&out, &rows)?;
+    let removed = remove_stale(&out, &rows)?;
+    if !removed.is_empty() {
+        println!("removed what an earlier comparison left in {}: {}", args.out.display(), removed.join(", "));
+    }
     let files: Vec<String> = rows.iter().map(|row| format!("{}.npz", row.name.id())).collect();
     println!(
-        "wrote {}: index.html, table.csv, {}, METHOD_patterns.npy (K, H, W, C) of those that have any, figures/",
+        "wrote {}: index.html, table.csv, {}, METHOD_patterns.npy (K, H, W, C) of those \
+         that have any, figures/{}",
         args.out.display(),
-        files.join(", ")
+        files.join(", "),
+        if axes(&samples).is_some() { ", axes.csv" } else { "" }
     );
     Ok(failures)
 }
@@ -119,26 +132,51 @@ fn patterns_file(name: MethodName) -> String {
     format!("{}_patterns.npy", name.id())
 }
 
+fn maps_file(name: MethodName) -> String {
+    format!("{}_maps.npy", name.id())
+}
+
+/// Axes of maps and patterns of spectra: the value at i is offset + i·scale.
+fn axes(samples: &Samples) -> Option<String> {
+    let energy = samples.energy.as_ref().map(|energy| (energy, samples.patches.shape().1));
+    let pixels = samples.scan.iter().flat_map(|(h, w, [y, x])| [(y, *h), (x, *w)]);
+    let mut text = String::from("axis,unit,size,scale,offset\n");
+    for (axis, size) in pixels.chain(energy) {
+        // Writing into a string cannot fail.
+        let _ = writeln!(text, "{},{},{size},{},{}", axis.name, axis.unit, axis.scale, axis.offset);
+    }
+    (text.lines().count() > 1).then_some(text)
+}
+
 /// Removes what an earlier comparison in the same directory has left of methods that are not in this one's table.
-fn remove_stale(out: &Output, rows: &[Row]) -> Result<()> {
+fn remove_stale(out: &Output, rows: &[Row]) -> Result<Vec<String>> {
+    let mut stale = Vec::new();
     let drawn: Vec<String> = rows.iter().flat_map(|r| &r.figures).map(|f| format!("{}.png", f.name)).collect();
-    let figures = out.sub("figures");
-    let there = std::fs::read_dir(figures.folder()).into_iter().flatten().flatten();
+    let there = std::fs::read_dir(out.path("figures")).into_iter().flatten().flatten();
     let there: Vec<String> = there.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     for name in MethodName::value_variants() {
         let row = rows.iter().find(|row| row.name == *name);
         if row.is_none() {
-            out.remove(&format!("{}.npz", name.id()))?;
+            stale.push(format!("{}.npz", name.id()));
         }
-        if row.is_none_or(|row| row.fitted.patterns.is_none()) {
-            out.remove(&patterns_file(*name))?;
+        let patterns = row.and_then(|row| row.fitted.patterns.as_ref());
+        if patterns.is_none() {
+            stale.push(patterns_file(*name));
+        }
+        if patterns.is_none_or(|patterns| patterns.maps.is_none()) {
+            stale.push(maps_file(*name));
         }
         let begin = format!("{}_", name.id());
-        for stale in there.iter().filter(|file| file.starts_with(&begin) && !drawn.contains(file)) {
-            figures.remove(stale)?;
+        let old = there.iter().filter(|file| file.starts_with(&begin) && !drawn.contains(file));
+        stale.extend(old.map(|file| format!("figures/{file}")));
+    }
+    let mut removed = Vec::new();
+    for name in stale {
+        if out.remove(&name)? {
+            removed.push(name);
         }
     }
-    Ok(())
+    Ok(removed)
 }
 
 /// Scores in a line.
@@ -168,12 +206,17 @@ fn table(rows: &[Row]) -> String {
 }
 
 fn report(args: &CompareArgs, samples: &Samples, rows: &[Row], failures: &[String]) -> Result<String> {
-    let header = ["method", "chosen"].into_iter().chain(NAMES).map(str::to_owned).collect();
+    // What no method has, as without a truth, needs no column here.
+    let told: Vec<bool> = (0..NAMES.len()).map(|i| rows.iter().any(|row| row.fitted.scores[i].1.is_some())).collect();
+    let of = |i: &usize| told[*i];
+    let names = (0..NAMES.len()).filter(of).map(|i| NAMES[i]);
+    let header = ["method", "chosen"].into_iter().chain(names).map(str::to_owned).collect();
     let cells = |row: &Row| {
-        let scores = row.fitted.scores.iter().map(|(name, value)| value.map_or("–".to_owned(), |v| shown(name, v)));
+        let scores = (0..NAMES.len()).filter(of).map(|i| row.fitted.scores[i]);
+        let scores = scores.map(|(name, value)| value.map_or("–".to_owned(), |v| shown(name, v)));
         [row.name.title().to_owned(), row.chosen.clone()].into_iter().chain(scores).collect()
     };
-    let meanings = NAMES.iter().zip(MEANINGS).map(|(name, meaning)| format!("{name}: {meaning}."));
+    let meanings = (0..NAMES.len()).filter(of).map(|i| format!("{}: {}.", NAMES[i], MEANINGS[i]));
     let mut sections = vec![Section {
         heading: "Scores".into(),
         text: meanings.collect::<Vec<_>>().join("\n\n"),
@@ -232,134 +275,4 @@ fn report(args: &CompareArgs, samples: &Samples, rows: &[Row], failures: &[Strin
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use clap::Parser;
-    use parsimon_core::{Dataset, Patches, Scaling};
-    use parsimon_io::write_dataset;
-
-    use super::*;
-    use crate::args::{Cli, Command};
-
-    fn compare(words: &str, data: &Path, out: &Path) -> Result<()> {
-        let words = words.split_whitespace().map(str::to_owned);
-        let line = ["xtask".to_owned(), "compare".to_owned(), data.display().to_string()].into_iter().chain(words);
-        let line = line.chain(["--out".to_owned(), out.display().to_string()]);
-        match Cli::try_parse_from(line)?.command {
-            Command::Compare(args) => run(&args),
-            _ => unreachable!("compare was asked for"),
-        }
-    }
-
-    #[test]
-    fn every_method_gets_a_line_its_columns_and_its_figures() {
-        let folder = tempfile::tempdir().unwrap();
-        let (data, out) = (folder.path().join("d.npz"), folder.path().join("out"));
-        let value = |i: usize, y: usize, x: usize| ((i * 13 + y * 7 + x * 3 + (i % 3) * y) % 17) as f32 / 16.0;
-        let images = ndarray::Array4::from_shape_fn((90, 8, 8, 1), |(i, y, x, _)| value(i, y, x));
-        let images = Some(Patches::new(images, Scaling::unit(1)).unwrap());
-        let labels = Some((0..90).map(|i| i % 3).collect());
-        write_dataset(&data, &Dataset { images, labels, ..Dataset::default() }).unwrap();
-        let methods = "pca,nmf,nmf-kl,fcls,blu,kmeans,gmm,dbscan,isomap,tsne,umap,som,vae,ivae";
-        compare(&format!("--methods {methods} --epochs 2 --hidden 8 --components 2"), &data, &out).unwrap();
-        let table = std::fs::read_to_string(out.join("table.csv")).unwrap();
-        let lines: Vec<&str> = table.lines().collect();
-        assert!(lines[0].starts_with("method,") && lines[0].ends_with(",seconds"), "{}", lines[0]);
-        let named: Vec<&str> = lines[1..].iter().map(|l| l.split(',').next().unwrap()).collect();
-        assert_eq!(named.join(","), methods);
-        for method in &named {
-            assert!(parsimon_io::read_latents(&out.join(format!("{method}.npz"))).is_ok(), "{method}");
-        }
-        let html = std::fs::read_to_string(out.join("index.html")).unwrap();
-        assert!(html.contains("Invariant VAE") && html.contains("trustworthiness"));
-        assert!(out.join("nmf_patterns.npy").exists() && !out.join("isomap_patterns.npy").exists());
-        assert!(out.join("figures/nmf_patterns.png").exists() && out.join("figures/ivae_scatter.png").exists());
-    }
-
-    #[test]
-    fn what_cannot_be_compared_is_told_before_any_work() {
-        let folder = tempfile::tempdir().unwrap();
-        let (data, out) = (folder.path().join("d.npz"), folder.path().join("out"));
-        let images = ndarray::Array4::from_shape_fn((20, 3, 3, 1), |(i, y, ..)| ((i + y) % 5) as f32 / 4.0);
-        let images = Some(Patches::new(images, Scaling::unit(1)).unwrap());
-        write_dataset(&data, &Dataset { images, ..Dataset::default() }).unwrap();
-        let cases = [
-            ("--methods pca,pca", "twice"),
-            ("--truth labels", "none in this file"),
-            ("--steps bin=2", "list of samples"),
-            ("--holdout 1.5", "1.5"),
-            ("--methods vae --boundary 3", "--boundary"),
-            ("--methods vae,pca --components 0", "components is 0"),
-            ("--methods vae,tsne --components 4", "dimensions"),
-            ("--methods vae --patience 3", "--patience"),
-            ("--methods vae,kmeans --clusters 400", "400 clusters"),
-        ];
-        for (words, part) in cases {
-            let error = format!("{:#}", compare(words, &data, &out).unwrap_err());
-            assert!(error.contains(part), "{words}: {error}");
-        }
-        assert!(!out.exists(), "a command that fails leaves nothing");
-    }
-
-    #[test]
-    fn a_method_that_fails_leaves_what_the_others_found_and_nothing_of_an_earlier_comparison() {
-        let folder = tempfile::tempdir().unwrap();
-        let (data, out) = (folder.path().join("d.npz"), folder.path().join("out"));
-        // All on a line: three endmembers span nothing.
-        let images = ndarray::Array4::from_shape_fn((30, 2, 2, 1), |(i, y, x, _)| (i % 7 * (y + x)) as f32 / 16.0);
-        let images = Some(Patches::new(images, Scaling::unit(1)).unwrap());
-        write_dataset(&data, &Dataset { images, ..Dataset::default() }).unwrap();
-        compare("--methods pca,kmeans --components 1 --clusters 2", &data, &out).unwrap();
-        assert!(out.join("pca.npz").exists() && out.join("figures/pca_patterns.png").exists());
-        let failed = compare("--methods kmeans,fcls --components 3 --clusters 2", &data, &out).unwrap_err();
-        assert!(failed.to_string().starts_with("1 of 2 methods failed: N-FINDR and FCLS"), "{failed}");
-        let table = std::fs::read_to_string(out.join("table.csv")).unwrap();
-        assert!(table.lines().count() == 2 && table.contains("\nkmeans,"), "{table}");
-        assert!(std::fs::read_to_string(out.join("index.html")).unwrap().contains("Failed: N-FINDR and FCLS"));
-        for gone in ["pca.npz", "pca_patterns.npy", "figures/pca_patterns.png", "fcls.npz"] {
-            assert!(!out.join(gone).exists(), "{gone}");
-        }
-        assert!(out.join("kmeans.npz").exists() && out.join("kmeans_patterns.npy").exists());
-    }
-
-    #[test]
-    fn classes_of_two_names_are_scored_together() {
-        let folder = tempfile::tempdir().unwrap();
-        let (data, out) = (folder.path().join("d.npz"), folder.path().join("out"));
-        let kind = |i: usize| (i / 3 % 2, i % 2);
-        let images = ndarray::Array4::from_shape_fn((200, 3, 4, 1), |(i, y, x, _)| {
-            let noise = (i * 31 + y * 17 + x * 7) % 13;
-            0.5 * (y == 0 && kind(i).0 == 1) as u8 as f32
-                + 0.4 * (x == 0 && kind(i).1 == 1) as u8 as f32
-                + noise as f32 / 200.0
-        });
-        let images = Some(Patches::new(images, Scaling::unit(1)).unwrap());
-        let labels = Some((0..200).map(|i| kind(i).0 as i64).collect());
-        let domain = (0..200).map(|i| kind(i).1 as f64).collect();
-        let truth = [("domain".to_owned(), domain)].into();
-        write_dataset(&data, &Dataset { images, labels, truth, ..Dataset::default() }).unwrap();
-        let ari = |truth: &str| -> f64 {
-            compare(&format!("--methods kmeans --truth {truth} --clusters 4"), &data, &out).unwrap();
-            let table = std::fs::read_to_string(out.join("table.csv")).unwrap();
-            let mut lines = table.lines().map(|line| line.split(',').collect::<Vec<_>>());
-            let place = lines.next().unwrap().iter().position(|name| *name == "ari").unwrap();
-            lines.next().unwrap()[place].parse().unwrap()
-        };
-        assert_eq!(ari("labels,domain"), 1.0);
-        assert!(ari("labels") < 0.7);
-    }
-
-    #[test]
-    fn a_scan_is_read_prepared_and_mapped() {
-        let Some(scan) = parsimon_datasets::real("chevkinite_eds.bcf") else { return };
-        let folder = tempfile::tempdir().unwrap();
-        let out = folder.path().join("out");
-        let steps = "crop=0.25..8keV,bin=4,poisson";
-        compare(&format!("--methods pca,nmf,kmeans --components 2 --clusters 2 --steps {steps}"), &scan, &out).unwrap();
-        for file in ["pca_map_pc1", "nmf_map_nmf2", "kmeans_map_class", "nmf_patterns"] {
-            assert!(out.join(format!("figures/{file}.png")).exists(), "{file}");
-        }
-        assert!(std::fs::read_to_string(out.join("index.html")).unwrap().contains(steps));
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
 //! What the columns and classes of a method stand for, in the units of the data.
 
 use anyhow::Result;
-use ndarray::{Array2, Array3, Array4};
+use ndarray::{Array2, Array3, Array4, ArrayView1, ArrayView2};
 use parsimon_core::{Embed, Embedding, Range};
 use parsimon_spectra::Prepared;
 
@@ -13,6 +13,8 @@ pub struct Patterns {
     pub values: Array4<f32>,
     /// Whether they are like samples, as centres and endmembers are; components are added up instead, in any amount.
     pub like_samples: bool,
+    /// Whether columns are shares of them.
+    pub shares: bool,
     /// Maps of the columns that go with them, of spectra whose scaling was undone.
     pub maps: Option<Array3<f64>>,
 }
@@ -23,8 +25,9 @@ impl Patterns {
         let Some(values) = model.patterns() else { return Ok(None) };
         let names: Vec<&str> = embedding.columns().iter().map(|c| c.name.as_str()).collect();
         let columns = embedding.matrix(&names)?.mapv(f64::from);
-        let like_samples = embedding.class().is_some() || are_shares(&columns);
-        let mut found = Self { values, like_samples, maps: None };
+        let shares = embedding.class().is_none() && are_shares(columns.view());
+        let like_samples = embedding.class().is_some() || shares;
+        let mut found = Self { values, like_samples, shares, maps: None };
         if samples.energy.is_none() {
             return Ok(Some(found));
         }
@@ -54,13 +57,14 @@ impl Patterns {
     }
 }
 
-/// Whether columns are shares of what makes up a sample.
-pub fn are_shares(columns: &Array2<f64>) -> bool {
-    columns.ncols() > 0 && columns.rows().into_iter().all(|row| (row.sum() - 1.0).abs() < 1e-3)
+/// Whether columns add up to 1 in every row, and none is below 0.
+pub fn are_shares(columns: ArrayView2<'_, f64>) -> bool {
+    let whole = |row: ArrayView1<'_, f64>| (row.sum() - 1.0).abs() < 1e-3 && row.iter().all(|v| *v >= -1e-6);
+    columns.ncols() > 1 && columns.rows().into_iter().all(whole)
 }
 
 /// Whether sums of prepared spectra are sums of the spectra.
-fn linear(prepared: &Prepared) -> bool {
+pub fn linear(prepared: &Prepared) -> bool {
     prepared.components(Array2::zeros((1, prepared.image().values().dim().2)).view()).is_ok()
 }
 

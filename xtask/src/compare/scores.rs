@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
-use ndarray::{Array1, Array2, ArrayView4, Axis};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView4, Axis};
 use parsimon_baselines::GaussianMixture;
 use parsimon_core::{Embed, Embedding, Represent};
 use parsimon_metrics::{adjusted_rand_index, held_out_accuracy, reconstruction_error, trustworthiness};
@@ -12,7 +12,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::data::Samples;
-use super::patterns::Patterns;
+use super::patterns::{Patterns, are_shares};
 use super::unmixed::Unmixed;
 use crate::ALLOCATOR;
 
@@ -55,10 +55,10 @@ pub const NAMES: [&str; 12] = [
 
 /// What the scores mean.
 pub const MEANINGS: [&str; 12] = [
-    "share of the variance of held-out rows (about the mean of the fitted ones) that the way back from the columns gives",
+    "share of the variance of the rows scored (about the mean of the fitted ones), those held out if there are any, that the way back from the columns gives",
     "how far rows that are near in the columns are near in the data, both as they are; 1 is best (10 neighbours, 2,000 rows at most)",
     "held-out rows whose class is that of most of their 15 nearest fitted rows in the columns, each column in units of its standard deviation",
-    "adjusted Rand index with the truth of the classes found: the method's own if it looks for kinds of samples, else those of a mixture of as many Gaussians in its columns, if they are 20 at most",
+    "adjusted Rand index with the truth of the classes found: the method's own if it looks for kinds of samples, the largest if its columns are shares, else those of a mixture of as many Gaussians in its columns, if they are 20 at most",
     "mean angle between the patterns, of methods whose patterns are spectra, and the known endmembers, matched one to one, in mrad",
     "root of the mean square by which shares, columns that are 1 in sum, are off the known ones",
     "known shares that are within two standard deviations of those found, of methods that tell deviations",
@@ -166,6 +166,11 @@ fn against_truth(
     });
     let found = match (embedding.class().filter(|_| partition), columns) {
         (Some(class), _) => Some(Ok(pick(class, &test))),
+        // What a sample is, is what it is most of.
+        (None, Some(columns)) if are_shares(columns.mapv(f64::from).view()) => {
+            let largest = columns.rows().into_iter().map(largest);
+            Some(Ok(pick(&largest.collect(), &test)))
+        }
         (None, Some(columns)) if columns.ncols() <= COLUMNS => {
             let of = |rows: &[usize]| columns.select(Axis(0), rows).mapv(f64::from);
             let model = GaussianMixture::params(classes).starts(STARTS).fit_matrix(of(&train).view());
@@ -178,6 +183,11 @@ fn against_truth(
         told("ari", score())
     });
     (accuracy, ari)
+}
+
+/// The column of the largest number, of equal ones the first.
+fn largest(row: ArrayView1<'_, f32>) -> i64 {
+    row.iter().enumerate().fold(0, |best, (c, v)| if *v > row[best] { c } else { best }) as i64
 }
 
 /// What some work gives, and the most bytes that were allocated during it beyond those before: by looking every millisecond,
@@ -260,6 +270,21 @@ mod tests {
         samples.truth = samples.truth.map(|t| t.iter().enumerate().map(|(i, _)| ((i / 3) % 2) as i64).collect());
         let chance = fitted(&Pca::params(2), true, &samples).unwrap();
         assert!(score(&chance, "accuracy").unwrap() < 0.75 && score(&chance, "ari").unwrap().abs() < 0.1);
+    }
+
+    #[test]
+    fn what_a_sample_is_most_of_is_its_class() {
+        let samples = samples(50);
+        let shares = Array2::from_shape_fn((200, 2), |(i, c)| {
+            if i % 2 == c { 0.6 - 0.001 * i as f32 / 4.0 } else { 0.4 + 0.001 * i as f32 / 4.0 }
+        });
+        let mut embedding = Embedding::new(200);
+        for c in 0..2 {
+            embedding.push(&format!("a{}", c + 1), shares.column(c).to_owned(), None).unwrap();
+        }
+        let mut missing = Vec::new();
+        let (_, ari) = against_truth(&embedding, true, Some(&shares), &samples, &mut missing);
+        assert!(ari == Some(1.0) && missing.is_empty(), "{ari:?} {missing:?}");
     }
 
     #[test]

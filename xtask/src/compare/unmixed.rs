@@ -6,7 +6,7 @@ use parsimon_core::{Embedding, Spectra};
 use parsimon_metrics::{abundance_coverage, abundance_error, match_spectra};
 
 use super::data::Samples;
-use super::patterns::{Patterns, are_shares};
+use super::patterns::Patterns;
 
 /// Standard deviations either side that shares are looked for within.
 const DEVIATIONS: f64 = 2.0;
@@ -29,6 +29,7 @@ impl Unmixed {
     pub fn of(patterns: &Patterns, embedding: &Embedding, samples: &Samples) -> Result<Self> {
         let none = Self::default();
         let Some(truth) = samples.known.endmembers.as_ref().map(Spectra::values) else { return Ok(none) };
+        let is_shares = patterns.shares;
         let Some(patterns) = patterns.spectra(samples)? else { return Ok(none) };
         let k = patterns.nrows();
         let below: f64 = patterns.iter().filter(|v| **v < 0.0).sum::<f64>().abs();
@@ -40,8 +41,7 @@ impl Unmixed {
         let angle = Some(1e3 * matched.iter().map(|(_, angle)| angle).sum::<f64>() / k as f64);
         let names: Vec<&str> = embedding.columns().iter().map(|c| c.name.as_str()).collect();
         let shares = embedding.matrix(&names)?.mapv(f64::from);
-        // Probabilities of classes add up to 1, too, and are no shares.
-        if names.len() != k || embedding.class().is_some() || !are_shares(&shares) {
+        if names.len() != k || !is_shares {
             return Ok(Self { angle, ..none });
         }
         let known = (1..=k).map(|r| samples.known.truth.get(&format!("a{r}")).map(|a| a.view().insert_axis(Axis(1))));

@@ -68,6 +68,7 @@ pub fn summary(experiment: &Experiment, done: &[Trained<'_>]) -> Result<String> 
             let sd = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0)).sqrt();
             match values.len() {
                 0 => "–".to_owned(),
+                _ if ["columns", "parameters"].contains(&name.as_str()) && sd == 0.0 => format!("{mean:.0}"),
                 1 => format!("{mean:.3}"),
                 _ => format!("{mean:.3} ± {sd:.3}"),
             }

@@ -1,0 +1,133 @@
+use std::path::Path;
+
+use clap::Parser;
+use parsimon_core::{Dataset, Patches, Scaling};
+use parsimon_io::write_dataset;
+
+use super::*;
+use crate::args::{Cli, Command};
+
+fn compare(words: &str, data: &Path, out: &Path) -> Result<()> {
+    let words = words.split_whitespace().map(str::to_owned);
+    let line = ["xtask".to_owned(), "compare".to_owned(), data.display().to_string()].into_iter().chain(words);
+    let line = line.chain(["--out".to_owned(), out.display().to_string()]);
+    match Cli::try_parse_from(line)?.command {
+        Command::Compare(args) => run(&args),
+        _ => unreachable!("compare was asked for"),
+    }
+}
+
+#[test]
+fn every_method_gets_a_line_its_columns_and_its_figures() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path().join("d.npz"), folder.path().join("out"));
+    let value = |i: usize, y: usize, x: usize| ((i * 13 + y * 7 + x * 3 + (i % 3) * y) % 17) as f32 / 16.0;
+    let images = ndarray::Array4::from_shape_fn((90, 8, 8, 1), |(i, y, x, _)| value(i, y, x));
+    let images = Some(Patches::new(images, Scaling::unit(1)).unwrap());
+    let labels = Some((0..90).map(|i| i % 3).collect());
+    write_dataset(&data, &Dataset { images, labels, ..Dataset::default() }).unwrap();
+    let methods = "pca,nmf,nmf-kl,fcls,blu,kmeans,gmm,dbscan,isomap,tsne,umap,som,vae,ivae";
+    compare(&format!("--methods {methods} --epochs 2 --hidden 8 --components 2"), &data, &out).unwrap();
+    let table = std::fs::read_to_string(out.join("table.csv")).unwrap();
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(lines[0].starts_with("method,") && lines[0].ends_with(",seconds"), "{}", lines[0]);
+    let named: Vec<&str> = lines[1..].iter().map(|l| l.split(',').next().unwrap()).collect();
+    assert_eq!(named.join(","), methods);
+    for method in &named {
+        assert!(parsimon_io::read_latents(&out.join(format!("{method}.npz"))).is_ok(), "{method}");
+    }
+    let html = std::fs::read_to_string(out.join("index.html")).unwrap();
+    assert!(html.contains("Invariant VAE") && html.contains("accuracy: "));
+    assert!(!html.contains("trustworthiness"), "of so few rows there is none, and no column of it");
+    assert!(out.join("nmf_patterns.npy").exists() && !out.join("isomap_patterns.npy").exists());
+    assert!(out.join("figures/nmf_patterns.png").exists() && out.join("figures/ivae_scatter.png").exists());
+}
+
+#[test]
+fn what_cannot_be_compared_is_told_before_any_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path().join("d.npz"), folder.path().join("out"));
+    let images = ndarray::Array4::from_shape_fn((20, 3, 3, 1), |(i, y, ..)| ((i + y) % 5) as f32 / 4.0);
+    let images = Some(Patches::new(images, Scaling::unit(1)).unwrap());
+    write_dataset(&data, &Dataset { images, ..Dataset::default() }).unwrap();
+    let cases = [
+        ("--methods pca,pca", "twice"),
+        ("--truth labels", "no classes"),
+        ("--steps bin=2", "list of samples"),
+        ("--holdout 1.5", "1.5"),
+        ("--methods vae --boundary 3", "--boundary"),
+        ("--methods vae,pca --components 0", "components is 0"),
+        ("--methods vae,tsne --components 4", "dimensions"),
+        ("--methods vae --patience 3", "--patience"),
+        ("--methods vae,kmeans --clusters 400", "400 clusters"),
+    ];
+    for (words, part) in cases {
+        let error = format!("{:#}", compare(words, &data, &out).unwrap_err());
+        assert!(error.contains(part), "{words}: {error}");
+    }
+    assert!(!out.exists(), "a command that fails leaves nothing");
+}
+
+#[test]
+fn a_method_that_fails_leaves_what_the_others_found_and_nothing_of_an_earlier_comparison() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path().join("d.npz"), folder.path().join("out"));
+    // All on a line: three endmembers span nothing.
+    let images = ndarray::Array4::from_shape_fn((30, 2, 2, 1), |(i, y, x, _)| (i % 7 * (y + x)) as f32 / 16.0);
+    let images = Some(Patches::new(images, Scaling::unit(1)).unwrap());
+    write_dataset(&data, &Dataset { images, ..Dataset::default() }).unwrap();
+    compare("--methods pca,kmeans --components 1 --clusters 2", &data, &out).unwrap();
+    assert!(out.join("pca.npz").exists() && out.join("figures/pca_patterns.png").exists());
+    let failed = compare("--methods kmeans,fcls --components 3 --clusters 2", &data, &out).unwrap_err();
+    assert!(failed.to_string().starts_with("1 of 2 methods failed: N-FINDR and FCLS"), "{failed}");
+    let table = std::fs::read_to_string(out.join("table.csv")).unwrap();
+    assert!(table.lines().count() == 2 && table.contains("\nkmeans,"), "{table}");
+    assert!(std::fs::read_to_string(out.join("index.html")).unwrap().contains("Failed: N-FINDR and FCLS"));
+    for gone in ["pca.npz", "pca_patterns.npy", "figures/pca_patterns.png", "fcls.npz"] {
+        assert!(!out.join(gone).exists(), "{gone}");
+    }
+    assert!(out.join("kmeans.npz").exists() && out.join("kmeans_patterns.npy").exists());
+}
+
+#[test]
+fn classes_of_two_names_are_scored_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path().join("d.npz"), folder.path().join("out"));
+    let kind = |i: usize| (i / 3 % 2, i % 2);
+    let images = ndarray::Array4::from_shape_fn((200, 3, 4, 1), |(i, y, x, _)| {
+        let noise = (i * 31 + y * 17 + x * 7) % 13;
+        0.5 * (y == 0 && kind(i).0 == 1) as u8 as f32
+            + 0.4 * (x == 0 && kind(i).1 == 1) as u8 as f32
+            + noise as f32 / 200.0
+    });
+    let images = Some(Patches::new(images, Scaling::unit(1)).unwrap());
+    let labels = Some((0..200).map(|i| kind(i).0 as i64).collect());
+    let domain = (0..200).map(|i| kind(i).1 as f64).collect();
+    let truth = [("domain".to_owned(), domain)].into();
+    write_dataset(&data, &Dataset { images, labels, truth, ..Dataset::default() }).unwrap();
+    let ari = |truth: &str| -> f64 {
+        compare(&format!("--methods kmeans --truth {truth} --clusters 4"), &data, &out).unwrap();
+        let table = std::fs::read_to_string(out.join("table.csv")).unwrap();
+        let mut lines = table.lines().map(|line| line.split(',').collect::<Vec<_>>());
+        let place = lines.next().unwrap().iter().position(|name| *name == "ari").unwrap();
+        lines.next().unwrap()[place].parse().unwrap()
+    };
+    assert_eq!(ari("labels,domain"), 1.0);
+    assert!(ari("labels") < 0.7);
+}
+
+#[test]
+fn a_scan_is_read_prepared_and_mapped() {
+    let Some(scan) = parsimon_datasets::real("chevkinite_eds.bcf") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let steps = "crop=0.25..8keV,bin=4,poisson";
+    compare(&format!("--methods pca,nmf,kmeans --components 2 --clusters 2 --steps {steps}"), &scan, &out).unwrap();
+    let axes = std::fs::read_to_string(out.join("axes.csv")).unwrap();
+    assert!(axes.contains("x,µm,") && axes.contains("energy,keV,") && out.join("nmf_maps.npy").exists(), "{axes}");
+    assert!(!out.join("kmeans_maps.npy").exists());
+    for file in ["pca_map_pc1", "nmf_map_nmf2", "kmeans_map_class", "nmf_patterns"] {
+        assert!(out.join(format!("figures/{file}.png")).exists(), "{file}");
+    }
+    assert!(std::fs::read_to_string(out.join("index.html")).unwrap().contains(steps));
+}
