@@ -91,6 +91,11 @@ impl Output {
     }
 }
 
+/// A name as CSV has it: quoted if it holds a comma or a quote.
+pub fn field(name: &str) -> String {
+    if name.contains([',', '"']) { format!("\"{}\"", name.replace('"', "\"\"")) } else { name.to_owned() }
+}
+
 /// All files of a directory, with their places in another; fails if one cannot go there.
 fn moves(from: &Path, to: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
     let mut found = Vec::new();

@@ -37,6 +37,7 @@ pub enum NmfStart {
 /// components come in the order of what they add up to in the rows of the fit, so that W is in counts where X is. A round passes
 /// once over the rows: their part of W follows from H (in f32, a few sweeps), and adds to what H will follow from. By coordinate
 /// descent, each round begins a little beyond where the last one ended; what is less than 10⁻⁸ of the squares of X is rounding.
+/// Further rows get 500 sweeps at most, which do not tell apart the shares of components of nearly one form (cosines above 0.99).
 ///
 /// References: Lee & Seung 1999, Nature 401, 788; Cichocki & Phan 2009, IEICE E92-A, 708; Gillis & Glineur 2012, Neural Comput.
 /// 24, 1085 (sweeps); Ang & Gillis 2019, Neural Comput. 31, 417 (beyond); Boutsidis & Gallopoulos 2008, Pattern Recognit. 41,
@@ -87,8 +88,8 @@ impl Params<Nmf> {
     ///
     /// [`Loss::Frobenius`]: with the first five rounds that each, on average, lower the loss by no more than this part of what
     /// round 1 did.
-    /// [`Loss::KullbackLeibler`]: with the first ten rounds that together lower it by no more than this part of what it
-    /// was at the start.
+    /// [`Loss::KullbackLeibler`]: with the first tenth round that, with the nine before, lowers it by no more than this
+    /// part of what it was at the start.
     pub fn tolerance(mut self, tolerance: f64) -> Self {
         self.0.tolerance = tolerance;
         self

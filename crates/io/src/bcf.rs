@@ -30,7 +30,7 @@ pub(crate) fn read(path: &Path, bytes: &[u8]) -> Result<Content> {
     let database = header::database(&document).map_err(fail)?;
     let said = header::map(database, index).map_err(fail)?;
     let packed = container.file(FOLDER, &format!("{MAP}{index}")).map_err(fail)?;
-    let map = pixels::unpack(&packed, said.channels, said.size, bytes.len()).map_err(fail)?;
+    let map = pixels::unpack(&packed, said.channels, said.size).map_err(fail)?;
     let mut metadata = assemble::metadata(path, "packed counts");
     header::describe(database, Some(index), &mut metadata);
     if maps.len() > 1 {

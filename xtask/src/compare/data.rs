@@ -11,6 +11,7 @@ use parsimon_spectra::{Prepared, apply};
 use parsimon_train::Split;
 
 use super::args::CompareArgs;
+use super::patterns::linear;
 use crate::experiment::classes_of;
 
 /// Samples, the same for every method.
@@ -59,11 +60,16 @@ impl Samples {
             }
         };
         let mut notes = Vec::new();
-        if let Some(steps) = &args.steps {
+        if let (Some(steps), Some(prepared)) = (&args.steps, &prepared) {
+            let back = if linear(prepared) {
+                "A Poisson scaling is taken back from METHOD_patterns.npy, and it and a norm from METHOD_maps.npy (rows, columns, \
+                 components): of NMF, maps times patterns are the spectra before them; of PCA, the same less their mean. Shares are \
+                 shares of the prepared spectra."
+            } else {
+                "Square roots cannot be taken back from parts of a sum, and so patterns are as prepared, too."
+            };
             notes.push(format!(
-                "Before all methods: {steps}. Methods, scores and METHOD.npz are of the spectra so prepared. A Poisson scaling or a \
-                 norm is taken back from METHOD_patterns.npy and, of PCA and NMF, METHOD_maps.npy (rows, columns, components), which \
-                 multiply to the counts; shares are shares of the prepared spectra."
+                "Before all methods: {steps}. Methods, scores and METHOD.npz are of the spectra so prepared. {back}"
             ));
         }
         let energy = known.spectra.as_ref().map(|s| s.energy().clone());

@@ -32,6 +32,8 @@ pub struct Ready {
     pub chosen: String,
     /// Whether its classes, if it has any, are meant to be the kinds of samples there are; units of a map are not.
     pub partition: bool,
+    /// What is to be said of the choice.
+    pub notes: Vec<String>,
 }
 
 /// A method with the parameters that the command line gives it, checked against the data where that takes no work.
@@ -50,7 +52,9 @@ pub fn ready(name: MethodName, args: &CompareArgs, samples: &Samples) -> Result<
     // Principal components are of what varies about the mean.
     let most = (if name == MethodName::Pca { fitted - 1 } else { fitted }).min(values);
     let kinds = matches!(name, MethodName::Kmeans | MethodName::Gmm);
-    ensure!(!kinds || (1..=fitted).contains(&clusters), "{clusters} clusters (--clusters), accepted are 1 to {fitted}");
+    // Of as many rows as components, none could vary.
+    let more = if name == MethodName::Gmm { fitted - 1 } else { fitted };
+    ensure!(!kinds || (1..=more).contains(&clusters), "{clusters} clusters (--clusters), accepted are 1 to {more}");
     let parts = !kinds && !matches!(name, MethodName::Dbscan | MethodName::Som | MethodName::Vae | MethodName::Ivae);
     ensure!(
         !parts || (1..=most).contains(&k),
@@ -105,7 +109,7 @@ where
     M::Model: 'static,
 {
     params.check_ref()?;
-    Ok(Ready { method: Box::new(params), chosen, partition: true })
+    Ok(Ready { method: Box::new(params), chosen, partition: true, notes: Vec::new() })
 }
 
 /// The method on the first principal components, where there are many values.
@@ -145,5 +149,6 @@ fn network(model: ModelArg, args: &CompareArgs, samples: &Samples) -> Result<Rea
     let options = Options { holdout: 0.0, ..planned.options };
     let kind = if planned.params.invariances.none() { "none".into() } else { planned.params.invariances.to_string() };
     let chosen = format!("{} latents, invariances {kind}, {} epochs", planned.params.latent, options.epochs);
-    Ok(Ready { method: Box::new(IvaeEstimator { params: planned.params, options }), chosen, partition: true })
+    let method = Box::new(IvaeEstimator { params: planned.params, options });
+    Ok(Ready { method, chosen, partition: true, notes: planned.notes })
 }

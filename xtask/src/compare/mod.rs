@@ -3,6 +3,7 @@
 mod args;
 mod data;
 mod figures;
+mod files;
 mod methods;
 mod patterns;
 mod scores;
@@ -12,7 +13,6 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use clap::ValueEnum;
 use indicatif::ProgressBar;
 use parsimon_report::Figure;
 use parsimon_report::html::{Report, Section, Table};
@@ -32,8 +32,8 @@ struct Row {
     chosen: String,
     fitted: Fitted,
     figures: Vec<Figure>,
-    /// What could not be scored or drawn, and why.
-    missing: Vec<String>,
+    /// What is to be said of it, such as what could not be scored or drawn, and why.
+    notes: Vec<String>,
 }
 
 /// Fails if a method cannot be fitted to the data with these options, as far as that can be told without fitting.
@@ -54,14 +54,20 @@ fn prepared(args: &CompareArgs) -> Result<(Samples, Vec<(MethodName, Ready)>)> {
 }
 
 pub fn run(args: &CompareArgs) -> Result<()> {
-    let failures = compare(args)?;
+    let Compared { failures, .. } = compare(args)?;
     let (failed, all) = (failures.len(), args.methods.len());
     ensure!(failures.is_empty(), "{failed} of {all} methods failed: {}", failures.join("; "));
     Ok(())
 }
 
-/// Fits and writes; which methods failed, and why, if not all did.
-pub fn compare(args: &CompareArgs) -> Result<Vec<String>> {
+/// What came of a comparison: how many methods could be fitted, and which of them not, and why.
+pub struct Compared {
+    pub fitted: usize,
+    pub failures: Vec<String>,
+}
+
+/// Fits and writes; nothing is written if no method can be fitted.
+pub fn compare(args: &CompareArgs) -> Result<Compared> {
     let out = Output::new(&args.out)?;
     let (samples, ready) = prepared(args)?;
     samples.notes.iter().for_each(|note| println!("note: {note}"));
@@ -74,13 +80,14 @@ pub fn compare(args: &CompareArgs) -> Result<Vec<String>> {
         match fitted {
             Ok(mut fitted) => {
                 println!("{}: {}", name.title(), line(&fitted));
-                let mut missing = std::mem::take(&mut fitted.missing);
+                let mut notes = ready.notes;
+                notes.extend(fitted.missing.drain(..).map(|what| format!("no {what}")));
                 let figures = figures::of(name, &fitted, &samples).unwrap_or_else(|error| {
-                    missing.push(format!("figures: {error:#}"));
+                    notes.push(format!("no figures: {error:#}"));
                     Vec::new()
                 });
-                missing.iter().for_each(|what| println!("note: {}, no {what}", name.title()));
-                rows.push(Row { name, chosen: ready.chosen, fitted, figures, missing });
+                notes.iter().for_each(|note| println!("note: {}: {note}", name.title()));
+                rows.push(Row { name, chosen: ready.chosen, fitted, figures, notes });
             }
             // What the others found is not lost with it.
             Err(error) => {
@@ -90,93 +97,12 @@ pub fn compare(args: &CompareArgs) -> Result<Vec<String>> {
             }
         }
     }
-    ensure!(!rows.is_empty(), "no method could be fitted: {}", failures.join("; "));
+    if rows.is_empty() {
+        return Ok(Compared { fitted: 0, failures });
+    }
     let html = report(args, &samples, &rows, &failures)?;
-    out.all_or_none(|out| {
-        out.write("table.csv", table(&rows).as_bytes())?;
-        for row in &rows {
-            out.latents(&format!("{}.npz", row.name.id()), &row.fitted.embedding)?;
-            if let Some(patterns) = &row.fitted.patterns {
-                let path = out.path(&patterns_file(row.name));
-                parsimon_io::write_npy(&path, patterns.values.view().into_dyn())?;
-            }
-            if let Some(maps) = row.fitted.patterns.as_ref().and_then(|p| p.maps.as_ref()) {
-                let maps = maps.mapv(|v| v as f32);
-                parsimon_io::write_npy(&out.path(&maps_file(row.name)), maps.view().into_dyn())?;
-            }
-            for figure in &row.figures {
-                out.sub("figures").write(&format!("{}.png", figure.name), &figure.png()?)?;
-            }
-        }
-        if let Some(axes) = axes(&samples) {
-            out.write("axes.csv", axes.as_bytes())?;
-        }
-        out.write("index.html", html.as_bytes())
-    })?;
-    let removed = remove_stale(&out, &rows)?;
-    if !removed.is_empty() {
-        println!("removed what an earlier comparison left in {}: {}", args.out.display(), removed.join(", "));
-    }
-    let files: Vec<String> = rows.iter().map(|row| format!("{}.npz", row.name.id())).collect();
-    println!(
-        "wrote {}: index.html, table.csv, {}, METHOD_patterns.npy (K, H, W, C) of those \
-         that have any, figures/{}",
-        args.out.display(),
-        files.join(", "),
-        if axes(&samples).is_some() { ", axes.csv" } else { "" }
-    );
-    Ok(failures)
-}
-
-fn patterns_file(name: MethodName) -> String {
-    format!("{}_patterns.npy", name.id())
-}
-
-fn maps_file(name: MethodName) -> String {
-    format!("{}_maps.npy", name.id())
-}
-
-/// Axes of maps and patterns of spectra: the value at i is offset + i·scale.
-fn axes(samples: &Samples) -> Option<String> {
-    let energy = samples.energy.as_ref().map(|energy| (energy, samples.patches.shape().1));
-    let pixels = samples.scan.iter().flat_map(|(h, w, [y, x])| [(y, *h), (x, *w)]);
-    let mut text = String::from("axis,unit,size,scale,offset\n");
-    for (axis, size) in pixels.chain(energy) {
-        // Writing into a string cannot fail.
-        let _ = writeln!(text, "{},{},{size},{},{}", axis.name, axis.unit, axis.scale, axis.offset);
-    }
-    (text.lines().count() > 1).then_some(text)
-}
-
-/// Removes what an earlier comparison in the same directory has left of methods that are not in this one's table.
-fn remove_stale(out: &Output, rows: &[Row]) -> Result<Vec<String>> {
-    let mut stale = Vec::new();
-    let drawn: Vec<String> = rows.iter().flat_map(|r| &r.figures).map(|f| format!("{}.png", f.name)).collect();
-    let there = std::fs::read_dir(out.path("figures")).into_iter().flatten().flatten();
-    let there: Vec<String> = there.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    for name in MethodName::value_variants() {
-        let row = rows.iter().find(|row| row.name == *name);
-        if row.is_none() {
-            stale.push(format!("{}.npz", name.id()));
-        }
-        let patterns = row.and_then(|row| row.fitted.patterns.as_ref());
-        if patterns.is_none() {
-            stale.push(patterns_file(*name));
-        }
-        if patterns.is_none_or(|patterns| patterns.maps.is_none()) {
-            stale.push(maps_file(*name));
-        }
-        let begin = format!("{}_", name.id());
-        let old = there.iter().filter(|file| file.starts_with(&begin) && !drawn.contains(file));
-        stale.extend(old.map(|file| format!("figures/{file}")));
-    }
-    let mut removed = Vec::new();
-    for name in stale {
-        if out.remove(&name)? {
-            removed.push(name);
-        }
-    }
-    Ok(removed)
+    files::write(&out, &table(&rows), &html, &samples, &rows)?;
+    Ok(Compared { fitted: rows.len(), failures })
 }
 
 /// Scores in a line.
@@ -245,7 +171,7 @@ fn report(args: &CompareArgs, samples: &Samples, rows: &[Row], failures: &[Strin
             sections.push(Section { heading: heading.into(), text: text.into(), figures, table: None });
         }
     }
-    let missing = rows.iter().flat_map(|row| row.missing.iter().map(|what| format!("{}: no {what}", row.name.title())));
+    let said = rows.iter().flat_map(|row| row.notes.iter().map(|note| format!("{}: {note}", row.name.title())));
     let (h, w, c) = samples.patches.shape();
     let held = samples.test.len();
     let file = args.data.file_name().map(|f| f.to_string_lossy().into_owned()).unwrap_or_default();
@@ -262,7 +188,7 @@ fn report(args: &CompareArgs, samples: &Samples, rows: &[Row], failures: &[Strin
             .notes
             .iter()
             .cloned()
-            .chain(missing)
+            .chain(said)
             .chain(failures.iter().map(|f| format!("Failed: {f}")))
             .collect(),
         sections,

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use ndarray::{Array1, ArrayView2, Axis, concatenate};
 use parsimon_core::{Embedding, Spectra};
-use parsimon_metrics::{abundance_coverage, abundance_error, match_spectra};
+use parsimon_metrics::{Error, abundance_coverage, abundance_error, match_spectra};
 
 use super::data::Samples;
 use super::patterns::Patterns;
@@ -36,8 +36,11 @@ impl Unmixed {
         if k != truth.nrows() || below > BELOW * patterns.iter().map(|v| v.abs()).sum::<f64>() {
             return Ok(none);
         }
-        // A pattern of zeros is like nothing.
-        let Ok(matched) = match_spectra(patterns.view(), truth) else { return Ok(none) };
+        let matched = match match_spectra(patterns.view(), truth) {
+            // A pattern of zeros is like nothing.
+            Err(Error::Zero { .. }) => return Ok(none),
+            matched => matched?,
+        };
         let angle = Some(1e3 * matched.iter().map(|(_, angle)| angle).sum::<f64>() / k as f64);
         let names: Vec<&str> = embedding.columns().iter().map(|c| c.name.as_str()).collect();
         let shares = embedding.matrix(&names)?.mapv(f64::from);

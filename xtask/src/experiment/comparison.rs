@@ -9,7 +9,7 @@ use super::described::{Data, Experiment, stem};
 use super::scores::Scores;
 use super::{DONE, Trained, found, mark, prepare};
 use crate::args::{Cli, Command, CompareArgs, ExperimentArgs};
-use crate::compare::{self, MethodName};
+use crate::compare::{self, Compared, MethodName};
 use crate::output::Output;
 
 /// Compares, unless the same comparison is there already; a score sheet for each method, data set and seed, and which methods
@@ -39,11 +39,14 @@ pub fn run<'a>(
             } else {
                 // What is there until the end may be of another comparison.
                 run.remove(DONE)?;
-                let failed = compare::compare(&options)?;
+                let Compared { fitted, failures: failed } = compare::compare(&options)?;
                 if failed.is_empty() {
                     run.write(DONE, mark.as_bytes())?;
                 }
                 failures.extend(failed.iter().map(|why| format!("{}, seed {seed}, {why}", data.name)));
+                if fitted == 0 {
+                    continue;
+                }
             }
             done.extend(sheets(&data.name, seed, &run.path("table.csv"))?);
         }
@@ -131,14 +134,26 @@ mod tests {
         parsimon_io::write_dataset(&data, &Dataset { images, ..Dataset::default() }).unwrap();
         let words = "compare = \"--methods kmeans,fcls --components 3 --clusters 2\"";
         let file = format!("[[data]]\nname = \"line\"\nfile = '{}'", data.display());
-        std::fs::write(&study, format!("title = \"Line\"\nseeds = 2\n{words}\n{file}\n")).unwrap();
+        let sound = "[[data]]\nname = \"two\"\nmake = \"spectrum-image --size 16 --channels 64 --endmembers 3\"";
+        let write = |words: &str| {
+            std::fs::write(&study, format!("title = \"Line\"\nseeds = 2\n{words}\n{file}\n{sound}\n")).unwrap();
+        };
+        write(words);
         let out = folder.path().join("out");
         let name = study.display().to_string();
         let args = ExperimentArgs { name, seeds: None, epochs: None, data: None, out: out.clone() };
         let failed = experiment::run(&args).unwrap_err().to_string();
         assert!(failed.starts_with("2 fits failed: line, seed 0, N-FINDR and FCLS"), "{failed}");
         let table = std::fs::read_to_string(out.join("table.csv")).unwrap();
-        assert!(table.lines().count() == 3 && table.contains("k-means"), "{table}");
-        assert!(!out.join("runs/line/0").join(DONE).exists());
+        assert!(table.lines().count() == 7 && table.contains("\"line\",\"k-means\""), "{table}");
+        assert!(!out.join("runs/line/0").join(DONE).exists() && out.join("runs/two/1").join(DONE).exists());
+        // Where no method can be fitted, the other data still are.
+        write("compare = \"--methods fcls --components 3\"");
+        assert!(experiment::run(&args).unwrap_err().to_string().starts_with("2 fits failed: line, seed 0"));
+        let summary = std::fs::read_to_string(out.join("summary.md")).unwrap();
+        assert!(
+            summary.contains("| two | N-FINDR and FCLS |") && summary.contains("Failed:\n\n- line, seed 0"),
+            "{summary}"
+        );
     }
 }

@@ -145,6 +145,9 @@ impl Experiment {
             Ok(())
         };
         stems(self.data.iter().map(|d| d.name.as_str()).collect())?;
+        for Data { name, make, file, .. } in &self.data {
+            ensure!(make.is_some() != file.is_some(), "data `{name}` need either `make` or `file`");
+        }
         if let Some(words) = &self.compare {
             let trained = self.models.is_empty() && self.maps.is_empty() && !self.animate && self.sweep.is_none();
             let told = self.colour.is_empty() && self.classes.is_empty() && self.symmetry.is_empty();

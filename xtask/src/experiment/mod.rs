@@ -43,7 +43,7 @@ pub fn run(args: &ExperimentArgs) -> Result<()> {
     ensure!(args.data.is_none() || files, "--data: this experiment makes its data and reads no file");
     if let Some(words) = &experiment.compare {
         let (done, failures) = comparison::run(&experiment, words, seeds, args, &out)?;
-        sum_up(&experiment, &done, &out)?;
+        sum_up(&experiment, &done, &failures, &out)?;
         ensure!(failures.is_empty(), "{} fits failed: {}", failures.len(), failures.join("; "));
         return Ok(());
     }
@@ -99,13 +99,13 @@ pub fn run(args: &ExperimentArgs) -> Result<()> {
     for figure in figures::sweeps(&experiment, &done)? {
         out.write(&format!("{}.png", figure.name), &figure.png()?)?;
     }
-    sum_up(&experiment, &done, &out)
+    sum_up(&experiment, &done, &[], &out)
 }
 
 /// Writes and shows the tables.
-fn sum_up(experiment: &Experiment, done: &[Trained<'_>], out: &Output) -> Result<()> {
+fn sum_up(experiment: &Experiment, done: &[Trained<'_>], failures: &[String], out: &Output) -> Result<()> {
     out.write("table.csv", tables::table(experiment, done).as_bytes())?;
-    let summary = tables::summary(experiment, done)?;
+    let summary = tables::summary(experiment, done, failures)?;
     out.write("summary.md", summary.as_bytes())?;
     println!("{summary}\nwrote {}", out.folder().display());
     Ok(())
@@ -167,7 +167,10 @@ pub fn found(file: &Path, given: Option<&Path>) -> Result<PathBuf> {
     let folder = std::env::var_os("PARSIMON_DATA").map_or_else(|| PathBuf::from("../shared/data"), PathBuf::from);
     let places = [file.to_owned(), folder.join(file)];
     let found = places.iter().find(|p| p.exists()).cloned();
-    found.with_context(|| format!("{}: not here nor in {}; give --data FILE", file.display(), folder.display()))
+    found.with_context(|| {
+        let (file, folder) = (file.display(), folder.display());
+        format!("{file}: not here nor in {folder}, for which PARSIMON_DATA may name another folder")
+    })
 }
 
 /// Trains, unless the run directory holds the end of the same training.

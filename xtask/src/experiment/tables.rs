@@ -1,5 +1,6 @@
 //! What an experiment came to, in tables.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use anyhow::Result;
@@ -8,6 +9,7 @@ use super::Trained;
 use super::described::Experiment;
 use super::scores::Scores;
 use crate::compare;
+use crate::output::field;
 
 /// A line for each training, a column for each score that any of them has.
 pub fn table(experiment: &Experiment, done: &[Trained<'_>]) -> String {
@@ -19,11 +21,6 @@ pub fn table(experiment: &Experiment, done: &[Trained<'_>]) -> String {
         let _ = writeln!(csv, "\"{data}\",\"{model}\",{seed},{}", values.collect::<Vec<_>>().join(","));
     }
     csv
-}
-
-/// A name as CSV has it: quoted if it holds a comma or a quote.
-fn field(name: &str) -> String {
-    if name.contains([',', '"']) { format!("\"{}\"", name.replace('"', "\"\"")) } else { name.to_owned() }
 }
 
 /// As they are met; of comparisons in the order of their own tables.
@@ -41,7 +38,7 @@ fn score_names(experiment: &Experiment, done: &[Trained<'_>]) -> Vec<String> {
 }
 
 /// Means over the seeds, with their standard deviation.
-pub fn summary(experiment: &Experiment, done: &[Trained<'_>]) -> Result<String> {
+pub fn summary(experiment: &Experiment, done: &[Trained<'_>], failures: &[String]) -> Result<String> {
     let names = score_names(experiment, done);
     let mut text = format!(
         "# {}\n\nScores of held-out rows, where there are any; mean ± standard deviation over the seeds.{}\n\n",
@@ -74,8 +71,14 @@ pub fn summary(experiment: &Experiment, done: &[Trained<'_>]) -> Result<String> 
             }
         };
         let cells: Vec<String> = names.iter().map(cell).collect();
+        let all = done.iter().filter(|d| d.data == data).map(|d| d.seed).collect::<BTreeSet<u64>>().len();
+        let some = if of.len() < all { format!(" ({} of {all} seeds)", of.len()) } else { String::new() };
         let [data, model] = [data, model].map(|name| name.replace('|', "\\|"));
-        writeln!(text, "| {data} | {model} | {} |", cells.join(" | "))?;
+        writeln!(text, "| {data} | {model}{some} | {} |", cells.join(" | "))?;
     }
+    if !failures.is_empty() {
+        writeln!(text, "\nFailed:\n")?;
+    }
+    failures.iter().try_for_each(|failure| writeln!(text, "- {failure}"))?;
     Ok(text)
 }

@@ -32,21 +32,22 @@ pub(super) fn descended(
     let data: Vec<f32> = rows.iter().map(|v| (v / largest) as f32).collect();
     let mut weights: Vec<f64> = weights.iter().map(|v| v / scale).collect();
     components /= scale;
-    let (mut found, mut begun) = (weights.clone(), (weights.clone(), components.clone()));
+    // What a round finds of W, and where it begins: with these W and H.
+    let (mut found, mut from_w, mut from_h) = (weights.clone(), weights.clone(), components.clone());
     let mut stride = Stride::default();
     let (mut first, mut falls, mut rounds) = (0.0, [f64::INFINITY; RECENT], 0);
     while rounds < most {
         let beyond = stride.length;
-        let total = passed(&data, Weights { found: &mut found, begun: &mut begun.0, last: &weights }, &begun.1, beyond);
-        let (swept, fall) = swept_columns(begun.1.clone(), &total.gram, &total.products);
+        let total = passed(&data, Weights { found: &mut found, begun: &mut from_w, last: &weights }, &from_h, beyond);
+        let (swept, fall) = swept_columns(from_h.clone(), &total.gram, &total.products);
         let fall = stride.fall(total.loss(&swept), total.fall + fall);
         if fall >= 0.0 {
-            begun.1 = (&swept + &((&swept - &components) * beyond)).mapv(|v| v.max(0.0));
+            from_h = (&swept + &((&swept - &components) * beyond)).mapv(|v| v.max(0.0));
             components = swept;
             std::mem::swap(&mut weights, &mut found);
         } else {
-            begun.0.copy_from_slice(&weights);
-            begun.1.assign(&components);
+            from_w.copy_from_slice(&weights);
+            from_h.assign(&components);
         }
         if rounds == 0 {
             first = fall;
@@ -59,8 +60,8 @@ pub(super) fn descended(
     }
     if rounds > 0 {
         // W of a round is that of where H began, and not of where it ended.
-        begun.0.copy_from_slice(&weights);
-        passed(&data, Weights { found: &mut found, begun: &mut begun.0, last: &weights }, &components, 0.0);
+        from_w.copy_from_slice(&weights);
+        passed(&data, Weights { found: &mut found, begun: &mut from_w, last: &weights }, &components, 0.0);
         std::mem::swap(&mut weights, &mut found);
     }
     let weights = Array2::from_shape_fn((n, k), |(i, c)| weights[i * k + c] * scale);

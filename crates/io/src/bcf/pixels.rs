@@ -9,8 +9,8 @@ use crate::files;
 const LINES: usize = 0x1a0;
 /// Most pixels for each one that has a spectrum: a map may be sparse or broken off, not all but empty.
 const SPARSEST: usize = 64;
-/// Most values for each byte of the file: a spectrum of 4096 channels in one byte, which even one without counts needs.
-const EMPTIEST: usize = 4096;
+/// Channels of spectra that may be missing as often as [`SPARSEST`] says; of more channels, fewer.
+const USUAL: usize = 4096;
 
 /// Counts of a map.
 pub(super) struct Map {
@@ -35,9 +35,8 @@ enum Packing<'a> {
     Runs(&'a [u8], &'a [u8]),
 }
 
-/// Unpacks a map of `channels` channels, as the header says, from a file of `file` bytes; the header may know its size, height
-/// first.
-pub(super) fn unpack(bytes: &[u8], channels: usize, known: Option<(usize, usize)>, file: usize) -> Result<Map, String> {
+/// Unpacks a map of `channels` channels, as the header says, which may know its size, height first.
+pub(super) fn unpack(bytes: &[u8], channels: usize, known: Option<(usize, usize)>) -> Result<Map, String> {
     let (height, width, pixels) = scan(bytes)?;
     if let Some((h, w)) = known.filter(|&size| size != (height, width)) {
         return Err(format!("its map has {height}×{width} pixels, its header says {h}×{w}"));
@@ -48,14 +47,14 @@ pub(super) fn unpack(bytes: &[u8], channels: usize, known: Option<(usize, usize)
         let found = pixels.len();
         return Err(format!("its map claims {height}×{width} pixels and holds the spectra of {found}"));
     };
-    if claimed.saturating_mul(channels) > file.saturating_mul(EMPTIEST) {
-        let claim = format!("{height}×{width} pixels of {channels} channels");
-        return Err(format!("its map claims {claim}, far more than its {file} bytes can hold"));
+    if claimed.saturating_mul(channels) > most.saturating_mul(USUAL) {
+        let (claim, found) = (format!("{height}×{width} pixels of {channels} channels"), pixels.len());
+        return Err(format!("its map claims {claim} and holds the spectra of {found}"));
     }
     files::check_room((claimed as u64).saturating_mul(channels as u64).saturating_mul(8))?;
     let mut counts = Array3::zeros((height, width, channels));
     let mut beyond = 0.0;
-    for Packed { at: (y, x), packing, .. } in pixels {
+    for Packed { at: (y, x), packing } in pixels {
         let mut spectrum = Spectrum { counts: counts.slice_mut(ndarray::s![y, x, ..]), beyond: 0.0 };
         spectrum.add(&packing).map_err(|e| format!("the spectrum of pixel ({y}, {x}) {e}"))?;
         beyond += spectrum.beyond;
