@@ -418,6 +418,14 @@ fn methods_are_compared_on_a_file_whatever_its_name() {
     let table = std::fs::read_to_string(bench.0.path().join("out/table.csv")).unwrap();
     assert!(table.lines().next().unwrap().contains("abundance_error") && table.lines().count() == 3, "{table}");
     assert!(bench.0.path().join("out/figures/fcls_map_a1.png").exists());
+    let axes = std::fs::read_to_string(bench.0.path().join("out/axes.csv")).unwrap();
+    assert!(axes.contains("x,nm,16,") && axes.contains("energy,eV,64,"), "{axes}");
+    let cards = bench.path("cards.npz");
+    run(&["dataset", "cards1", "--size", "16", "--per-suit", "20", "--out", &cards]);
+    let told = run(&["compare", &cards, "--methods", "nmf", "--out", &out]);
+    let left = contents(&bench.0.path().join("out"));
+    let left: Vec<&str> = left.iter().map(|(path, _)| path.file_name().unwrap().to_str().unwrap()).collect();
+    assert!(told.contains("removed") && !left.contains(&"axes.csv") && !left.contains(&"fcls.npz"), "{told} {left:?}");
     refused(&["compare", &nameless, "--steps", "bin=2", "--out", &out], &["--steps", "list of samples"]);
     refused(&["compare", &bench.path("none.npz"), "--out", &out], &["none.npz"]);
 }
