@@ -1,7 +1,7 @@
 //! What a method found, in figures that are alike for all methods.
 
 use anyhow::{Result, anyhow};
-use ndarray::{Array2, Array4};
+use ndarray::{Array2, Array4, ArrayView1};
 use parsimon_core::Embedding;
 use parsimon_ivae::steps;
 use parsimon_report::Figure;
@@ -72,8 +72,15 @@ fn patterns(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Opti
         (0..count).map(|k| if of_columns { columns[k].name.clone() } else { format!("class {k}") }).collect();
     let some = if count < all { format!(", the first {count} of {all}") } else { String::new() };
     let title = format!("{}: patterns{some}", name.title());
+    let mut explained = if name == MethodName::Pca { explained(fitted, samples)? } else { Vec::new() };
+    explained.truncate(count);
     let figure = match &samples.energy {
         Some(energy) => {
+            let share = |(k, name): (usize, &String)| match explained.get(k) {
+                Some(share) => format!("{name}, {:.1} %", 100.0 * share),
+                None => name.clone(),
+            };
+            let names: Vec<String> = names.iter().enumerate().map(share).collect();
             let as_prepared = samples.prepared.as_ref().is_some_and(|p| !linear(p));
             let unit = match (found.like_samples, as_prepared) {
                 (false, _) => "intensity (largest = 1)",
@@ -82,13 +89,28 @@ fn patterns(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Opti
             };
             spectra(&patterns, found.like_samples, &names, energy, unit, &title)?
         }
-        None => figures::components(patterns.view(), &names, &[], &title)?,
+        None => figures::components(patterns.view(), &names, &explained, &title)?,
     };
     let corners = matches!(name, MethodName::Fcls | MethodName::Blu);
     let noisy =
         if corners { " Corners of the data in the plane they vary in, which noise may take below 0." } else { "" };
-    let caption = format!("{} {}{noisy}", name.title(), figure.caption);
+    let shares = if explained.is_empty() { "" } else { " In %: the share of the variance of the fitted rows." };
+    let caption = format!("{} {}{noisy}{shares}", name.title(), figure.caption);
     Ok(Some(figure.named(&format!("{}_patterns", name.id()), &caption)))
+}
+
+/// The share of the variance of the fitted rows along each principal component.
+fn explained(fitted: &Fitted, samples: &Samples) -> Result<Vec<f64>> {
+    let rows: Vec<usize> = samples.train.clone().collect();
+    let squares = |values: ArrayView1<'_, f32>| {
+        let values: Vec<f64> = rows.iter().map(|row| f64::from(values[*row])).collect();
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        values.iter().map(|v| (v - mean).powi(2)).sum::<f64>()
+    };
+    let images = samples.patches.images();
+    let data = images.to_shape((images.dim().0, images.len() / images.dim().0))?;
+    let all: f64 = data.columns().into_iter().map(squares).sum();
+    Ok(fitted.embedding.columns().iter().map(|column| squares(column.mean.view()) / all).collect())
 }
 
 /// Endmembers and centres as they are; components, which are added up in any amount, each in units of its largest value.
@@ -179,4 +201,36 @@ fn maps(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Vec<Figu
         }
     }
     Ok(drawn)
+}
+
+#[cfg(test)]
+mod tests {
+    use parsimon_baselines::Pca;
+    use parsimon_core::{Dataset, Patches, Scaling};
+
+    use super::super::scores::fitted;
+    use super::*;
+
+    #[test]
+    fn shares_of_the_variance_are_those_of_the_components() {
+        let value = |(i, y, x, _): (usize, usize, usize, usize)| ((i * 7 + y * i * 3 + x * (i % 5)) % 17) as f32 / 16.0;
+        let patches = Patches::new(Array4::from_shape_fn((60, 3, 4, 1), value), Scaling::unit(1)).unwrap();
+        let samples = Samples {
+            patches,
+            known: Dataset::default(),
+            truth: None,
+            truth_name: String::new(),
+            train: 0..50,
+            test: 50..60,
+            scan: None,
+            energy: None,
+            prepared: None,
+            notes: Vec::new(),
+        };
+        let found = explained(&fitted(&Pca::params(4), true, &samples).unwrap(), &samples).unwrap();
+        let rows: Vec<usize> = (0..50).collect();
+        let model = Pca::params(4).fit_patches(&samples.patches.select(&rows).unwrap()).unwrap();
+        let off = found.iter().zip(model.model().explained_variance_ratio()).map(|(a, b)| (a - b).abs());
+        assert!(found.len() == 4 && off.fold(0.0, f64::max) < 1e-6, "{found:?}");
+    }
 }
