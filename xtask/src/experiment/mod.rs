@@ -169,7 +169,7 @@ pub fn found(file: &Path, given: Option<&Path>) -> Result<PathBuf> {
     let found = places.iter().find(|p| p.exists()).cloned();
     found.with_context(|| {
         let (file, folder) = (file.display(), folder.display());
-        format!("{file}: not here nor in {folder}, for which PARSIMON_DATA may name another folder")
+        format!("{file}: not here nor in {folder}, for which PARSIMON_DATA may name another; `experiment` takes --data FILE, too")
     })
 }
 
