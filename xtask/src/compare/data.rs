@@ -172,6 +172,40 @@ fn combined(a: &Array1<i64>, b: &Array1<i64>) -> Array1<i64> {
     pairs.into_iter().map(class).collect()
 }
 
+/// Samples for tests.
+#[cfg(test)]
+pub mod made {
+    use std::path::Path;
+
+    use parsimon_core::Scaling;
+
+    use super::*;
+
+    /// All of them fitted, and nothing known.
+    pub fn samples(patches: Patches) -> Samples {
+        let n = patches.len();
+        Samples {
+            patches,
+            known: Dataset::default(),
+            truth: None,
+            truth_name: String::new(),
+            train: 0..n,
+            test: n..n,
+            scan: None,
+            energy: None,
+            prepared: None,
+            notes: Vec::new(),
+        }
+    }
+
+    /// Writes samples that all lie on a line, so that three endmembers span nothing.
+    pub fn write_line(path: &Path) {
+        let images = ndarray::Array4::from_shape_fn((30, 2, 2, 1), |(i, y, x, _)| (i % 7 * (y + x)) as f32 / 16.0);
+        let images = Some(Patches::new(images, Scaling::unit(1)).unwrap());
+        parsimon_io::write_dataset(path, &Dataset { images, ..Dataset::default() }).unwrap();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

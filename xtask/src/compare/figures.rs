@@ -206,8 +206,9 @@ fn maps(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Vec<Figu
 #[cfg(test)]
 mod tests {
     use parsimon_baselines::Pca;
-    use parsimon_core::{Dataset, Patches, Scaling};
+    use parsimon_core::{Patches, Scaling};
 
+    use super::super::data::made::samples;
     use super::super::scores::fitted;
     use super::*;
 
@@ -215,18 +216,7 @@ mod tests {
     fn shares_of_the_variance_are_those_of_the_components() {
         let value = |(i, y, x, _): (usize, usize, usize, usize)| ((i * 7 + y * i * 3 + x * (i % 5)) % 17) as f32 / 16.0;
         let patches = Patches::new(Array4::from_shape_fn((60, 3, 4, 1), value), Scaling::unit(1)).unwrap();
-        let samples = Samples {
-            patches,
-            known: Dataset::default(),
-            truth: None,
-            truth_name: String::new(),
-            train: 0..50,
-            test: 50..60,
-            scan: None,
-            energy: None,
-            prepared: None,
-            notes: Vec::new(),
-        };
+        let samples = Samples { train: 0..50, test: 50..60, ..samples(patches) };
         let found = explained(&fitted(&Pca::params(4), true, &samples).unwrap(), &samples).unwrap();
         let rows: Vec<usize> = (0..50).collect();
         let model = Pca::params(4).fit_patches(&samples.patches.select(&rows).unwrap()).unwrap();

@@ -19,6 +19,8 @@ use parsimon_report::html::{Report, Section, Table};
 
 pub use args::{CompareArgs, MethodName};
 use data::Samples;
+#[cfg(test)]
+pub use data::made;
 use methods::{Ready, ready};
 pub use scores::NAMES;
 use scores::{Fitted, MEANINGS, fitted};

@@ -72,10 +72,11 @@ pub fn linear(prepared: &Prepared) -> bool {
 mod tests {
     use ndarray::{Array1, s};
     use parsimon_baselines::{KMeans, Nmf};
-    use parsimon_core::{Axis, Dataset, Patches, Represent, SpectrumImage};
+    use parsimon_core::{Axis, Patches, Represent, SpectrumImage};
     use parsimon_spectra::apply;
     use parsimon_spectra::steps::parse;
 
+    use super::super::data::made::samples;
     use super::*;
 
     fn scan(steps: &str, values: Array3<f64>) -> Samples {
@@ -83,19 +84,8 @@ mod tests {
         let image = SpectrumImage::new(values, axis("y"), axis("x"), axis("energy")).unwrap();
         let steps = if steps.is_empty() { Vec::new() } else { parse(steps).unwrap() };
         let prepared = apply(&steps, image).unwrap();
-        let n = prepared.spectra().values().nrows();
-        Samples {
-            patches: Patches::from_spectra(&prepared.spectra()).unwrap(),
-            known: Dataset::default(),
-            truth: None,
-            truth_name: String::new(),
-            train: 0..n,
-            test: n..n,
-            scan: None,
-            energy: Some(axis("energy")),
-            prepared: Some(prepared),
-            notes: Vec::new(),
-        }
+        let patches = Patches::from_spectra(&prepared.spectra()).unwrap();
+        Samples { energy: Some(axis("energy")), prepared: Some(prepared), ..samples(patches) }
     }
 
     fn of(method: &dyn Represent, samples: &Samples) -> Patterns {

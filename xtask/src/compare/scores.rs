@@ -235,8 +235,9 @@ fn with_peak<T>(work: impl FnOnce() -> T) -> (T, usize) {
 mod tests {
     use ndarray::Array4;
     use parsimon_baselines::{KMeans, Pca};
-    use parsimon_core::{Dataset, Patches, Scaling};
+    use parsimon_core::{Patches, Scaling};
 
+    use super::super::data::made;
     use super::*;
 
     /// Two kinds of patches, a bright one and one with a bright row, in noise.
@@ -254,16 +255,10 @@ mod tests {
         };
         let images = Array4::from_shape_fn((n, 6, 5, 1), |(i, y, x, _)| value(i, y) + noise(31 * i + 5 * y + x));
         Samples {
-            patches: Patches::new(images, Scaling::unit(1)).unwrap(),
-            known: Dataset::default(),
             truth: Some((0..n).map(|i| (i % 2) as i64).collect()),
-            truth_name: "labels".into(),
             train: 0..n - holdout,
             test: n - holdout..n,
-            scan: None,
-            energy: None,
-            prepared: None,
-            notes: Vec::new(),
+            ..made::samples(Patches::new(images, Scaling::unit(1)).unwrap())
         }
     }
 

@@ -71,14 +71,11 @@ fn what_cannot_be_compared_is_told_before_any_work() {
 #[test]
 fn a_method_that_fails_leaves_what_the_others_found_and_nothing_of_an_earlier_comparison() {
     let folder = tempfile::tempdir().unwrap();
-    let (data, out) = (folder.path().join("d.npz"), folder.path().join("out"));
-    // All on a line: three endmembers span nothing.
-    let images = ndarray::Array4::from_shape_fn((30, 2, 2, 1), |(i, y, x, _)| (i % 7 * (y + x)) as f32 / 16.0);
-    let images = Some(Patches::new(images, Scaling::unit(1)).unwrap());
-    write_dataset(&data, &Dataset { images, ..Dataset::default() }).unwrap();
-    compare("--methods pca,kmeans --components 1 --clusters 2", &data, &out).unwrap();
+    let (file, out) = (folder.path().join("d.npz"), folder.path().join("out"));
+    made::write_line(&file);
+    compare("--methods pca,kmeans --components 1 --clusters 2", &file, &out).unwrap();
     assert!(out.join("pca.npz").exists() && out.join("figures/pca_patterns.png").exists());
-    let failed = compare("--methods kmeans,fcls --components 3 --clusters 2", &data, &out).unwrap_err();
+    let failed = compare("--methods kmeans,fcls --components 3 --clusters 2", &file, &out).unwrap_err();
     assert!(failed.to_string().starts_with("1 of 2 methods failed: N-FINDR and FCLS"), "{failed}");
     let table = std::fs::read_to_string(out.join("table.csv")).unwrap();
     assert!(table.lines().count() == 2 && table.contains("\nkmeans,"), "{table}");

@@ -71,6 +71,7 @@ mod tests {
     use parsimon_core::{Patches, Represent};
     use parsimon_datasets::{SpectrumImageParams, spectrum_image};
 
+    use super::super::data::made::samples;
     use super::*;
 
     #[test]
@@ -85,16 +86,9 @@ mod tests {
         let known = spectrum_image(&params).unwrap().into_dataset().unwrap();
         let spectra = known.spectra.clone().unwrap();
         let samples = Samples {
-            patches: Patches::from_spectra(&spectra).unwrap(),
             energy: Some(spectra.energy().clone()),
-            prepared: None,
             known,
-            truth: None,
-            truth_name: String::new(),
-            train: 0..256,
-            test: 256..256,
-            scan: None,
-            notes: Vec::new(),
+            ..samples(Patches::from_spectra(&spectra).unwrap())
         };
         let of = |method: &dyn Represent| {
             let model = method.fit(&samples.patches).unwrap();

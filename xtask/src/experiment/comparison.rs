@@ -94,9 +94,8 @@ fn sheets<'a>(data: &'a str, seed: u64, path: &Path) -> Result<Vec<Trained<'a>>>
 
 #[cfg(test)]
 mod tests {
-    use parsimon_core::{Dataset, Patches, Scaling};
-
     use super::*;
+    use crate::compare::made::write_line;
     use crate::experiment;
 
     #[test]
@@ -129,9 +128,7 @@ mod tests {
     fn a_study_ends_though_a_method_fails_and_does_not_call_it_done() {
         let folder = tempfile::tempdir().unwrap();
         let (data, study) = (folder.path().join("line.npz"), folder.path().join("study.toml"));
-        let images = ndarray::Array4::from_shape_fn((30, 2, 2, 1), |(i, y, x, _)| (i % 7 * (y + x)) as f32 / 16.0);
-        let images = Some(Patches::new(images, Scaling::unit(1)).unwrap());
-        parsimon_io::write_dataset(&data, &Dataset { images, ..Dataset::default() }).unwrap();
+        write_line(&data);
         let words = "compare = \"--methods kmeans,fcls --components 3 --clusters 2\"";
         let file = format!("[[data]]\nname = \"line\"\nfile = '{}'", data.display());
         let sound = "[[data]]\nname = \"two\"\nmake = \"spectrum-image --size 16 --channels 64 --endmembers 3\"";
