@@ -29,10 +29,7 @@ fn fit(data: &Objects, invariances: &str) -> parsimon_ivae::Ivae<Cpu> {
 }
 
 fn correlation(a: &Array1<f64>, b: &Array1<f32>) -> f64 {
-    let b = b.mapv(f64::from);
-    let (ma, mb) = (a.mean().unwrap(), b.mean().unwrap());
-    let (a, b) = (a - ma, &b - mb);
-    (&a * &b).sum() / ((&a * &a).sum() * (&b * &b).sum()).sqrt()
+    parsimon_metrics::correlation(a.view(), b.mapv(f64::from).view()).unwrap()
 }
 
 #[test]

@@ -1,4 +1,5 @@
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
+use ndarray_stats::QuantileExt;
 use rand::SeedableRng;
 use rand::seq::index::sample;
 use rand_chacha::ChaCha8Rng;
@@ -319,9 +320,7 @@ impl GaussianMixtureModel {
 
 /// Place of the largest number of each row; of equal ones the first.
 fn likeliest(joint: &Array2<f64>) -> Array1<i64> {
-    // `max_by` takes the last.
-    let of = |row: ArrayView1<'_, f64>| (0..row.len()).rev().max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap_or(0);
-    joint.map_axis(Axis(1), |row| of(row) as i64)
+    joint.map_axis(Axis(1), |row| row.argmax().unwrap_or(0) as i64)
 }
 
 impl RowModel for GaussianMixtureModel {

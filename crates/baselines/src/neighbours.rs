@@ -2,6 +2,7 @@
 
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, s};
+use ndarray_stats::QuantileExt;
 use rayon::prelude::*;
 
 use crate::products::{BLOCK, mean, squares};
@@ -104,7 +105,7 @@ pub(crate) fn squared_distance(a: ArrayView1<'_, f64>, b: ArrayView1<'_, f64>) -
 
 /// Place of the smallest, of equal ones the first.
 pub(crate) fn least(values: ArrayView1<'_, f64>) -> usize {
-    (0..values.len()).min_by(|a, b| values[*a].total_cmp(&values[*b])).unwrap_or(0)
+    values.argmin().unwrap_or(0)
 }
 
 /// A few points, at least one, to which distances are asked for.
@@ -183,6 +184,13 @@ mod tests {
                 assert!((found.distances[(i, 4)] - distance(order[4])).abs() < 1e-9);
             }
         }
+    }
+
+    #[test]
+    fn of_equal_distances_the_first_is_the_least() {
+        let rows = ndarray::array![[3.0, 1.0, 2.0, 1.0], [0.0, 0.0, 0.0, 0.0], [f64::INFINITY, 2.0, 2.0, 5.0]];
+        assert_eq!(rows.outer_iter().map(least).collect::<Vec<_>>(), [1, 0, 1]);
+        assert_eq!(least(rows.column(2)), 1);
     }
 
     #[test]

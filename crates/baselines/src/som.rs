@@ -3,7 +3,7 @@ use ndarray::{Array2, ArrayView1, ArrayView2, Axis, s};
 use rayon::prelude::*;
 
 use crate::grid::{Grid, Places, Tangent};
-use crate::neighbours::nearest;
+use crate::neighbours::{nearest, squared_distance};
 use crate::params::{Check, Method, Params, predicts_with_linfa, speaks_linfa};
 use crate::products::{mean, product, varies};
 use crate::rows::{RowEmbedding, RowModel, fitting, measurable};
@@ -139,7 +139,7 @@ impl SomModel {
     pub fn u_matrix(&self) -> Array2<f64> {
         Array2::from_shape_fn(self.sides, |(i, j)| {
             let u = i * self.sides.1 + j;
-            let distance = |v: usize| (&self.units.row(u) - &self.units.row(v)).mapv(|d| d * d).sum().sqrt();
+            let distance = |v: usize| squared_distance(self.units.row(u), self.units.row(v)).sqrt();
             let (sum, count) = self.places.neighbours(u).fold((0.0, 0), |(sum, n), v| (sum + distance(v), n + 1));
             sum / f64::from(count.max(1))
         })

@@ -6,6 +6,7 @@
 
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, s};
+use ndarray_stats::QuantileExt;
 use pulp::{Arch, Simd, WithSimd};
 
 use crate::neighbours::squared_distance;
@@ -38,7 +39,7 @@ impl Frame {
                 largest = largest.max((v - c).abs());
             }
         }
-        let column = (0..spreads.len()).max_by(|a, b| spreads[*a].total_cmp(&spreads[*b])).unwrap_or(0);
+        let column = spreads.argmax().unwrap_or(0);
         Self { centre, unit: if largest > 0.0 { largest } else { 1.0 }, column }
     }
 }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod angles;
+mod correlation;
 mod detection;
 mod error;
 mod neighbours;
@@ -11,6 +12,7 @@ mod trust;
 mod unmixing;
 
 pub use angles::{AngleScore, ClassAngle, circular_correlation};
+pub use correlation::correlation;
 pub use detection::{DetectionScores, SiteMatch, away_from_edges, detection_scores, labels_of_matches, match_sites};
 pub use error::{Error, Result};
 pub use neighbours::{NearestNeighbours, accuracy_within, held_out_accuracy, nearest_neighbour_accuracy};

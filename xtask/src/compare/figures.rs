@@ -1,7 +1,10 @@
 //! What a method found, in figures that are alike for all methods.
 
 use anyhow::{Result, anyhow};
-use ndarray::{Array2, Array4, ArrayView1};
+use ndarray::{Array0, Array2, Array4, ArrayView1, Axis};
+use ndarray_stats::QuantileExt;
+use ndarray_stats::interpolate::Midpoint;
+use noisy_float::types::n64;
 use parsimon_core::Embedding;
 use parsimon_ivae::steps;
 use parsimon_report::Figure;
@@ -65,7 +68,7 @@ fn patterns(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Opti
     let Some(found) = &fitted.patterns else { return decoded(name, fitted) };
     let all = found.values.dim().0;
     let count = all.min(if samples.energy.is_some() { LINES } else { IMAGES });
-    let patterns = found.values.slice_axis(ndarray::Axis(0), (0..count).into()).to_owned();
+    let patterns = found.values.slice_axis(Axis(0), (0..count).into()).to_owned();
     let columns = fitted.embedding.columns();
     let of_columns = fitted.embedding.class().is_none() && columns.len() == all;
     let names: Vec<String> =
@@ -123,7 +126,7 @@ fn spectra(
     title: &str,
 ) -> Result<Figure> {
     let of = |k: usize| {
-        let values: Vec<f32> = patterns.index_axis(ndarray::Axis(0), k).iter().copied().collect();
+        let values: Vec<f32> = patterns.index_axis(Axis(0), k).iter().copied().collect();
         let largest = values.iter().fold(0.0f32, |m, v| m.max(v.abs()));
         let unit = if like_samples || largest == 0.0 { 1.0 } else { largest };
         values.into_iter().map(|v| v / unit).collect::<Vec<f32>>()
@@ -146,9 +149,9 @@ fn decoded(name: MethodName, fitted: &Fitted) -> Result<Option<Figure>> {
     let (xs, ys) = (steps(&fitted.embedding, x, SIDE)?, steps(&fitted.embedding, y, SIDE)?);
     let mut grid = Embedding::new(SIDE * SIDE);
     for column in fitted.embedding.columns() {
-        let mut sorted = column.mean.to_vec();
-        sorted.sort_by(f32::total_cmp);
-        let middle = sorted.get(sorted.len() / 2).copied().unwrap_or(0.0);
+        let mut values = column.mean.clone();
+        let median = values.quantile_axis_skipnan_mut(Axis(0), n64(0.5), &Midpoint);
+        let middle = median.map_or(0.0, Array0::into_scalar);
         let value = |place: usize| match column.name.as_str() {
             name if name == x => xs[place % SIDE],
             name if name == y => ys[place / SIDE],
@@ -179,7 +182,7 @@ fn maps(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Vec<Figu
         };
         if let Some((h, w, axes)) = &samples.scan {
             let values = match fitted.patterns.as_ref().and_then(|p| p.maps.as_ref()) {
-                Some(maps) => maps.index_axis(ndarray::Axis(2), c).mapv(|v| v as f32),
+                Some(maps) => maps.index_axis(Axis(2), c).mapv(|v| v as f32),
                 None => Array2::from_shape_vec((*h, *w), column.mean.to_vec())?,
             };
             drawn.push(figures::field(values.view(), axes.each_ref(), &style)?);

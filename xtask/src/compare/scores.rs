@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use ndarray::{Array1, Array2, ArrayView1, ArrayView4, Axis};
+use ndarray_stats::QuantileExt;
 use parsimon_baselines::GaussianMixture;
 use parsimon_core::{Embed, Embedding, Represent};
 use parsimon_metrics::{adjusted_rand_index, held_out_accuracy, reconstruction_error, trustworthiness};
@@ -200,7 +201,7 @@ fn against_truth(
 
 /// The column of the largest number, of equal ones the first.
 fn largest(row: ArrayView1<'_, f32>) -> i64 {
-    row.iter().enumerate().fold(0, |best, (c, v)| if *v > row[best] { c } else { best }) as i64
+    row.argmax().unwrap_or(0) as i64
 }
 
 /// What some work gives, and the most bytes that were allocated during it beyond those before: by looking every millisecond,
@@ -239,6 +240,12 @@ mod tests {
 
     use super::super::data::made;
     use super::*;
+
+    #[test]
+    fn of_equal_shares_the_first_is_the_class() {
+        let shares = ndarray::array![[0.2f32, 0.4, 0.4], [0.5, 0.0, 0.5], [0.0, 0.0, 1.0]];
+        assert_eq!(shares.outer_iter().map(largest).collect::<Vec<_>>(), [1, 0, 2]);
+    }
 
     /// Two kinds of patches, a bright one and one with a bright row, in noise.
     fn samples(holdout: usize) -> Samples {

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
+use ndarray::{Array1, Array2, ArrayView2, Axis};
 use parsimon_baselines::GaussianMixture;
 use parsimon_core::{Dataset, Embedding};
 use parsimon_detect::neighbour_graph;
 use parsimon_ivae::{Config, load_config};
 use parsimon_metrics::{
-    AngleScore, adjusted_rand_index, boundary_length, circular_correlation, held_out_accuracy, held_out_regression,
+    AngleScore, adjusted_rand_index, boundary_length, circular_correlation, correlation, held_out_accuracy,
+    held_out_regression,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -125,7 +126,7 @@ pub fn scores(latents: &Embedding, known: &Dataset, run: &Path, symmetry: impl F
                 let of = |class: &i64| {
                     let rows: Vec<usize> = test.iter().copied().filter(|row| labels[*row] == *class).collect();
                     let shift: Array1<f64> = rows.iter().map(|row| f64::from(shift.mean[*row])).collect();
-                    (rows.len() > 1).then(|| correlation(pick(&rows).view(), shift.view()))
+                    correlation(pick(&rows).view(), shift.view()).ok()
                 };
                 let each: Vec<f64> = classes.iter().filter_map(of).collect();
                 found.extend((!each.is_empty()).then(|| (format!("{name} r"), mean(&each))));
@@ -280,12 +281,6 @@ fn ending(history: &Path, name: &str, best: bool) -> Result<Vec<(String, f64)>> 
     let last = lines.last().and_then(|line| value(line, seconds)).with_context(wrong)?;
     found.push(("seconds".to_owned(), last));
     Ok(found)
-}
-
-/// Pearson's r.
-fn correlation(a: ArrayView1<'_, f64>, b: ArrayView1<'_, f64>) -> f64 {
-    let (a, b) = (&a - a.mean().unwrap_or(0.0), &b - b.mean().unwrap_or(0.0));
-    (&a * &b).sum() / ((&a * &a).sum() * (&b * &b).sum()).sqrt().max(f64::MIN_POSITIVE)
 }
 
 #[cfg(test)]

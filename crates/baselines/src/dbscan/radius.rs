@@ -1,6 +1,7 @@
 //! A radius that the rows suggest.
 
-use ndarray::{ArrayView2, Axis};
+use ndarray::{Array1, ArrayView2, Axis};
+use ndarray_stats::QuantileExt;
 use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
@@ -33,7 +34,7 @@ fn knee(mut distances: Vec<f64>) -> Option<f64> {
     let n = distances.len();
     let (first, last) = (distances[0], distances[n - 1]);
     let below = |i: usize| first + (last - first) * i as f64 / (n - 1) as f64 - distances[i];
-    let knee = (0..n).max_by(|a, b| below(*a).total_cmp(&below(*b)).then(b.cmp(a)))?;
+    let knee = Array1::from_shape_fn(n, below).argmax().ok()?;
     distances[knee..].iter().copied().find(|d| *d > 0.0)
 }
 
@@ -239,7 +240,7 @@ mod tests {
                 let model = Dbscan::params(radius).fit_matrix(rows.view()).unwrap();
                 let truth = (0..n + noise).map(|i| if i < n { i as i64 % 4 } else { -1 });
                 let none = |v: i64| if v < 0 { 9 } else { v };
-                let truth: ndarray::Array1<i64> = truth.map(none).collect();
+                let truth: Array1<i64> = truth.map(none).collect();
                 parsimon_metrics::adjusted_rand_index(truth.view(), model.classes().mapv(none).view()).unwrap()
             };
             let (found, of_knee) = (at(suggested(rows.view(), &core, 10).unwrap()), at(knee(core).unwrap()));

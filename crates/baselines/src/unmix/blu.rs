@@ -1,4 +1,5 @@
 use ndarray::{Array2, ArrayView2, Axis};
+use ndarray_stats::QuantileExt;
 use rayon::prelude::*;
 
 use crate::params::{Check, Method, Params, speaks_linfa};
@@ -169,7 +170,7 @@ impl Blu {
 fn not_below_zero(rows: ArrayView2<'_, f64>) -> Result<()> {
     let mean = rows.sum_axis(Axis(0)) / rows.nrows() as f64;
     let (below, all) = mean.iter().fold((0.0, 0.0), |(b, a), m| (b - m.min(0.0), a + m.abs()));
-    let worst = (0..mean.len()).min_by(|a, b| mean[*a].total_cmp(&mean[*b])).unwrap_or(0);
+    let worst = mean.argmin().unwrap_or(0);
     if below > NEGATIVE * all {
         return Err(Error::NegativeMean { channel: worst, value: mean[worst], share: below / all, accepted: NEGATIVE });
     }

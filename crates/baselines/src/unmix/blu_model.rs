@@ -1,6 +1,9 @@
 use std::collections::HashMap;
 
-use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, Zip};
+use ndarray::{Array0, Array1, Array2, ArrayView1, ArrayView2, Axis, Zip, aview1};
+use ndarray_stats::QuantileExt;
+use ndarray_stats::interpolate::Linear;
+use noisy_float::types::n64;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -85,7 +88,7 @@ impl BluModel {
         let samples = trace.vertices.len();
         let (r, k) = trace.vertices[0].dim();
         let vertices = trace.vertices.iter().fold(Array2::zeros((r, k)), |sum, t| sum + t) / samples as f64;
-        let variance = moments(&trace.variances);
+        let variance = moments(aview1(&trace.variances));
         let series = |(i, axis): (usize, usize)| trace.vertices.iter().map(|t| t[(i, axis)]).collect::<Vec<f64>>();
         let places: Vec<(usize, usize)> = (0..r).flat_map(|i| (0..k).map(move |axis| (i, axis))).collect();
         let effective = places.into_par_iter().map(|p| effective(&series(p))).reduce(|| samples as f64, f64::min);
@@ -115,13 +118,12 @@ impl BluModel {
             .and(&mut endmember_intervals.1)
             .and(&outside)
             .par_for_each(|(i, l), sd, low, high, outside| {
-                let mut values: Vec<f64> = spectra.iter().map(|m| m[(i, l)] / unit).collect();
-                let (mean, inside) = moments(&values);
+                let mut values: Array1<f64> = spectra.iter().map(|m| m[(i, l)] / unit).collect();
+                let (mean, inside) = moments(values.view());
                 *sd = unit * (inside * inside + outside).sqrt();
-                values.sort_by(f64::total_cmp);
                 let wide = |off: f64| (off * off + DEVIATIONS * DEVIATIONS * outside).sqrt();
-                *low = unit * not_below_zero(mean - wide(mean - quantile(&values, 0.5 - 0.5 * INTERVAL)));
-                *high = unit * not_below_zero(mean + wide(quantile(&values, 0.5 + 0.5 * INTERVAL) - mean));
+                *low = unit * not_below_zero(mean - wide(mean - quantile(&mut values, 0.5 - 0.5 * INTERVAL)));
+                *high = unit * not_below_zero(mean + wide(quantile(&mut values, 0.5 + 0.5 * INTERVAL) - mean));
             });
 
         let table = |values: Vec<f64>| {
@@ -210,25 +212,22 @@ fn not_below_zero(value: f64) -> f64 {
 }
 
 /// Mean and standard deviation.
-fn moments(values: &[f64]) -> (f64, f64) {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let squares: f64 = values.iter().map(|v| (v - mean) * (v - mean)).sum();
-    (mean, (squares / (n - 1.0).max(1.0)).sqrt())
+fn moments(values: ArrayView1<'_, f64>) -> (f64, f64) {
+    let spread = if values.len() > 1 { values.std(1.0) } else { 0.0 };
+    (values.mean().unwrap_or(f64::NAN), spread)
 }
 
-/// Of sorted values, between neighbours in proportion.
-fn quantile(values: &[f64], share: f64) -> f64 {
-    let place = share * (values.len() - 1) as f64;
-    let (below, above) = (place.floor() as usize, place.ceil() as usize);
-    values[below] + (place - place.floor()) * (values[above] - values[below])
+/// Between neighbours in proportion; of nothing NaN.
+fn quantile(values: &mut Array1<f64>, share: f64) -> f64 {
+    let found = values.quantile_axis_skipnan_mut(Axis(0), n64(share), &Linear);
+    found.map_or(f64::NAN, Array0::into_scalar)
 }
 
 /// Length of a series over its autocorrelation time, summed as long as pairs of correlations are positive; 1 to the
 /// length, and 1 if it never moves.
 fn effective(values: &[f64]) -> f64 {
     let n = values.len();
-    let (mean, _) = moments(values);
+    let mean = aview1(values).mean().unwrap_or(0.0);
     let off: Vec<f64> = values.iter().map(|v| v - mean).collect();
     let covariance = |lag: usize| off[lag..].iter().zip(&off).map(|(a, b)| a * b).sum::<f64>();
     let own = covariance(0);
@@ -315,6 +314,7 @@ impl RowModel for BluModel {
 
 #[cfg(test)]
 mod tests {
+    use ndarray::array;
     use rand::Rng;
     use rand_distr::StandardNormal;
 
@@ -334,11 +334,11 @@ mod tests {
 
     #[test]
     fn quantiles_lie_between_neighbours() {
-        let values = [1.0, 2.0, 4.0, 8.0, 16.0];
+        let mut values = array![16.0, 2.0, 8.0, 1.0, 4.0];
         let cases = [(0.0, 1.0), (0.25, 2.0), (0.3, 2.4), (0.5, 4.0), (0.975, 15.2), (1.0, 16.0)];
         // As numpy.quantile.
-        cases.into_iter().for_each(|(share, v)| assert!((quantile(&values, share) - v).abs() < 1e-12, "{share}"));
-        assert_eq!(quantile(&[3.0], 0.4), 3.0);
+        cases.into_iter().for_each(|(share, v)| assert!((quantile(&mut values, share) - v).abs() < 1e-12, "{share}"));
+        assert_eq!(quantile(&mut array![3.0], 0.4), 3.0);
     }
 
     #[test]
