@@ -14,15 +14,15 @@ pub(crate) struct Axes {
     pub area: [f64; 4],
     pub x: (f64, f64),
     pub y: (f64, f64),
-    /// Whether `x` is the power of ten of what the axis says.
-    pub decades: bool,
+    /// Whether `x` and `y` are powers of ten of what their axes say.
+    pub decades: [bool; 2],
 }
 
 impl Axes {
     /// Room that ticks and label of the y axis need at its left.
-    pub fn left((low, high): (f64, f64), label: &str) -> Result<f64> {
-        let names = ticks::labels(&ticks::ticks(low, high, 6));
-        let widest = names.iter().try_fold(60.0f64, |w, n| Ok::<_, crate::Error>(w.max(text::width(n, TICK)?)))?;
+    pub fn left(range: (f64, f64), decades: bool, label: &str) -> Result<f64> {
+        let names = named(range, decades, 6);
+        let widest = names.iter().try_fold(60.0f64, |w, n| Ok::<_, crate::Error>(w.max(text::width(&n.1, TICK)?)))?;
         Ok(widest + 16.0 + if label.is_empty() { 0.0 } else { 1.6 * LABEL.size })
     }
 
@@ -38,14 +38,12 @@ impl Axes {
         [left + share(x, self.x) * w, top + (1.0 - share(y, self.y)) * h]
     }
 
-    /// Places and names of the ticks of the x axis.
     fn x_ticks(&self) -> Vec<(f64, String)> {
-        if self.decades {
-            return ticks::decades(self.x.0, self.x.1);
-        }
-        let places = ticks::ticks(self.x.0, self.x.1, 7);
-        let names = ticks::labels(&places);
-        places.into_iter().zip(names).collect()
+        named(self.x, self.decades[0], 7)
+    }
+
+    fn y_ticks(&self) -> Vec<(f64, String)> {
+        named(self.y, self.decades[1], 6)
     }
 
     /// The grid, to be drawn before the data.
@@ -55,7 +53,7 @@ impl Axes {
             let [px, _] = self.place([x, self.y.0]);
             canvas.line(&[[px, top], [px, top + h]], false, Pen::solid(1.5, GRID));
         }
-        for y in ticks::ticks(self.y.0, self.y.1, 6) {
+        for (y, _) in self.y_ticks() {
             let [_, py] = self.place([self.x.0, y]);
             canvas.line(&[[left, py], [left + w, py]], false, Pen::solid(1.5, GRID));
         }
@@ -73,18 +71,26 @@ impl Axes {
                 canvas.text(&name, [px, py + 14.0 + TICK.size / 2.0], Align::Middle, TICK)?;
             }
         }
-        let places = ticks::ticks(self.y.0, self.y.1, 6);
-        let names = ticks::labels(&places);
-        for (value, name) in places.iter().zip(&names) {
-            let [px, py] = self.place([self.x.0, *value]);
+        for (value, name) in self.y_ticks() {
+            let [px, py] = self.place([self.x.0, value]);
             canvas.line(&[[px - 8.0, py], [px, py]], false, pen);
-            canvas.text(name, [px - 14.0, py], Align::Right, TICK)?;
+            canvas.text(&name, [px - 14.0, py], Align::Right, TICK)?;
         }
         let below = top + h + 16.0 + 1.2 * TICK.size + 0.7 * LABEL.size;
         canvas.text(x_label, [left + w / 2.0, below], Align::Middle, text::fitted(x_label, LABEL, w)?)?;
-        let beside = left - Self::left(self.y, y_label)? + 0.7 * LABEL.size;
+        let beside = left - Self::left(self.y, self.decades[1], y_label)? + 0.7 * LABEL.size;
         canvas.upwards(y_label, [beside, top + h / 2.0], Align::Middle, text::fitted(y_label, LABEL, h)?)
     }
+}
+
+/// Places and names of the ticks of an axis.
+fn named((low, high): (f64, f64), decades: bool, count: usize) -> Vec<(f64, String)> {
+    if decades {
+        return ticks::decades(low, high);
+    }
+    let places = ticks::ticks(low, high, count);
+    let names = ticks::labels(&places);
+    places.into_iter().zip(names).collect()
 }
 
 /// Limits that leave a little room around the values, and are an interval even if the values are all one.
@@ -117,7 +123,7 @@ mod tests {
 
     #[test]
     fn data_lie_where_the_axes_say() {
-        let axes = Axes { area: [100.0, 50.0, 200.0, 100.0], x: (0.0, 10.0), y: (-1.0, 1.0), decades: false };
+        let axes = Axes { area: [100.0, 50.0, 200.0, 100.0], x: (0.0, 10.0), y: (-1.0, 1.0), decades: [false; 2] };
         assert_eq!(axes.place([0.0, -1.0]), [100.0, 150.0]);
         assert_eq!(axes.place([10.0, 1.0]), [300.0, 50.0]);
         let (low, high) = roomy([3.0, 3.0]);

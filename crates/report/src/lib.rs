@@ -16,6 +16,7 @@ mod lines;
 mod maps;
 mod mounted;
 mod scatter;
+mod scree;
 mod text;
 mod ticks;
 mod tiles;
@@ -30,6 +31,7 @@ pub mod figures {
     pub use crate::lines::{Line, Steps, lines, losses};
     pub use crate::maps::{MapStyle, class_map, image, site_map};
     pub use crate::scatter::{Colour, scatter, scatter_over};
+    pub use crate::scree::scree;
     pub use crate::tiles::{components, manifold, patches};
 }
 

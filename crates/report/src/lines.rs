@@ -74,14 +74,14 @@ fn drawn(
     let heights: Vec<Vec<f64>> = placed.iter().map(|l| l.iter().map(|p| p[1]).collect()).collect();
     let (y, cut) = range(&heights.iter().map(Vec::as_slice).collect::<Vec<_>>());
     let x = roomy(of(0));
-    let left = (MARGIN + Axes::left(y, y_label)?).round();
+    let left = (MARGIN + Axes::left(y, false, y_label)?).round();
     let (wide, high) = (SIDE, 0.6 * SIDE);
     let (mut canvas, top) = sheet(
         title,
         left + wide + 26.0 + legend.width()? + MARGIN,
         high.max(legend.height()) + Axes::below(x_label) + MARGIN / 2.0,
     )?;
-    let axes = Axes { area: [left, top, wide, high], x, y, decades: steps == Steps::Logarithmic };
+    let axes = Axes { area: [left, top, wide, high], x, y, decades: [steps == Steps::Logarithmic, false] };
     let mut plot = Canvas::new(wide, high)?;
     let inner = Axes { area: [0.0, 0.0, wide, high], ..axes.clone() };
     inner.grid(&mut plot);

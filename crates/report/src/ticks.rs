@@ -33,7 +33,8 @@ pub(crate) fn decades(low: f64, high: f64) -> Vec<(f64, String)> {
     let steps: &[f64] = if high - low > 4.0 { &[1.0] } else { &[1.0, 2.0, 5.0] };
     let powers = low.floor() as i32..=high.ceil() as i32;
     let numbers = powers.flat_map(|power| steps.iter().map(move |step| step * 10f64.powi(power)));
-    let name = |v: f64| if v < 1e5 { plain(v, (-v.log10().floor()).max(0.0) as usize) } else { scientific(v, 0) };
+    let decimals = |v: f64| (-v.log10().floor()).max(0.0) as usize;
+    let name = |v: f64| if (0.9e-3..1e5).contains(&v) { plain(v, decimals(v)) } else { scientific(v, 0) };
     numbers.map(|v| (v.log10(), name(v))).filter(|(place, _)| (low..=high).contains(place)).collect()
 }
 
@@ -136,6 +137,7 @@ mod tests {
     fn powers_of_ten_are_written_as_numbers() {
         let names = |low, high| decades(low, high).into_iter().map(|t| t.1).collect::<Vec<_>>();
         assert_eq!(names(-0.7, 1.4), ["0.2", "0.5", "1", "2", "5", "10", "20"]);
+        assert_eq!(names(-5.0, -0.1), ["1×10⁻⁵", "1×10⁻⁴", "0.001", "0.01", "0.1"]);
         assert_eq!(names(1.0, 6.0), ["10", "100", "1000", "10000", "1×10⁵", "1×10⁶"]);
     }
 

@@ -25,7 +25,7 @@ pub struct CompareArgs {
     /// Principal components that mixtures, DBSCAN and maps are given in place of more values than that; 0: the values themselves
     #[arg(long, default_value_t = 20)]
     pub after_pca: usize,
-    /// What is done to a spectrum image first, such as crop=0.25..10keV,bin=2,poisson: crop=FROM..TO, rows=, columns=,
+    /// What is done to spectra first, such as crop=0.25..10keV,bin=2,poisson: crop=FROM..TO, rows=, columns=,
     /// bin=N, bin-pixels=NxM, background=FROM..TO (fitted there, kept from there on), poisson, poisson=anscombe,
     /// normalise=total, max or FROM..TO; without a unit, in that of the axis
     #[arg(long, value_name = "STEPS")]

@@ -2,16 +2,14 @@
 
 use std::ops::Range;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use ndarray::{Array1, ArrayView1};
-use parsimon_core::{Axis, Dataset, Patches, Range as Interval, SpectrumImage};
-use parsimon_io::Content;
-use parsimon_spectra::steps::parse;
-use parsimon_spectra::{Prepared, apply};
+use parsimon_core::{Axis, Dataset, Patches, Range as Interval};
+use parsimon_spectra::Prepared;
 use parsimon_train::Split;
 
 use super::args::CompareArgs;
-use super::patterns::linear;
+use super::source::Source;
 use crate::experiment::classes_of;
 
 /// Samples, the same for every method.
@@ -29,7 +27,7 @@ pub struct Samples {
     pub scan: Option<(usize, usize, [Axis; 2])>,
     /// What runs along spectra.
     pub energy: Option<Axis>,
-    /// What was done to the spectra of a scan first.
+    /// Spectra of a scan, or of any file after steps.
     pub prepared: Option<Prepared>,
     pub notes: Vec<String>,
 }
@@ -37,41 +35,7 @@ pub struct Samples {
 impl Samples {
     pub fn read(args: &CompareArgs) -> Result<Self> {
         let name = args.data.display().to_string();
-        let prepared = scanned(args)?;
-        let (known, scan) = match &prepared {
-            Some(prepared) => {
-                let (h, w, _) = prepared.image().values().dim();
-                let [y, x, _] = prepared.image().axes().map(Clone::clone);
-                (Dataset { spectra: Some(prepared.spectra()), ..Dataset::default() }, Some((h, w, [y, x])))
-            }
-            None => {
-                ensure!(
-                    args.steps.is_none(),
-                    "{name}: --steps are for files of a microscope, and this is a list of samples"
-                );
-                let known = parsimon_io::read_dataset(&args.data)?;
-                // Samples from every pixel are a scan, too.
-                let micrograph = known
-                    .micrograph
-                    .as_ref()
-                    .filter(|image| known.sites.as_ref().is_some_and(|sites| sites.are_grid(image.shape())));
-                let scan = micrograph.map(|m| (m.shape().0, m.shape().1, [m.y().clone(), m.x().clone()]));
-                (known, scan)
-            }
-        };
-        let mut notes = Vec::new();
-        if let (Some(steps), Some(prepared)) = (&args.steps, &prepared) {
-            let back = if linear(prepared) {
-                "A Poisson scaling is taken back from METHOD_patterns.npy, and it and a norm from METHOD_maps.npy (rows, columns, \
-                 components): of NMF, maps times patterns are the spectra before them; of PCA, the same less their mean. Shares are \
-                 shares of the prepared spectra."
-            } else {
-                "Square roots cannot be taken back from parts of a sum, and so patterns are as prepared, too."
-            };
-            notes.push(format!(
-                "Before all methods: {steps}. Methods, scores and METHOD.npz are of the spectra so prepared. {back}"
-            ));
-        }
+        let Source { known, prepared, scan, mut notes } = Source::read(&args.data, args.steps.as_deref())?;
         let energy = known.spectra.as_ref().map(|s| s.energy().clone());
         let patches = known.samples_as_patches().with_context(|| name.clone())?.into_owned();
         let energy = energy.filter(|_| known.images.is_none());
@@ -115,24 +79,6 @@ impl Samples {
         };
         self.truth.as_ref().map_or(0, |t| of(t.slice(ndarray::s![self.train.clone()])))
     }
-}
-
-/// A spectrum image, after its steps; none if the file holds samples in a list.
-fn scanned(args: &CompareArgs) -> Result<Option<Prepared>> {
-    if parsimon_io::is_list(&args.data)? {
-        return Ok(None);
-    }
-    let image = match parsimon_io::read(&args.data)? {
-        Content::SpectrumImage(image) => image,
-        Content::Spectra(spectra) => SpectrumImage::from(spectra),
-        other => bail!(
-            "{}: holds {}, accepted are spectra or a list of images; for atoms in an image, see `analyze`",
-            args.data.display(),
-            other.describe()
-        ),
-    };
-    let steps = args.steps.as_deref().map(parse).transpose().context("--steps")?.unwrap_or_default();
-    Ok(Some(apply(&steps, image).with_context(|| args.data.display().to_string())?))
 }
 
 /// Known classes, those of several names together: a class for each combination.

@@ -1,10 +1,11 @@
 //! What a method found, in figures that are alike for all methods.
 
 use anyhow::{Result, anyhow};
-use ndarray::{Array0, Array2, Array4, ArrayView1, Axis};
+use ndarray::{Array0, Array2, Array4, Axis};
 use ndarray_stats::QuantileExt;
 use ndarray_stats::interpolate::Midpoint;
 use noisy_float::types::n64;
+use parsimon_baselines::{Error, Pca};
 use parsimon_core::Embedding;
 use parsimon_ivae::steps;
 use parsimon_report::Figure;
@@ -20,6 +21,8 @@ use super::scores::Fitted;
 const MAPS: usize = 6;
 /// Images along each side of a decoded grid.
 const SIDE: usize = 8;
+/// Principal components whose variance is drawn, if the data have them.
+const SCREE: usize = 40;
 /// Patterns that are drawn at most, as images and as lines.
 const IMAGES: usize = 100;
 const LINES: usize = 10;
@@ -27,10 +30,30 @@ const LINES: usize = 10;
 /// All figures of one method; their names begin with its own.
 pub fn of(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Vec<Figure>> {
     let mut drawn = Vec::new();
+    let taken = fitted.embedding.columns().len();
+    let shares = if name == MethodName::Pca { variance(taken, samples)? } else { Vec::new() };
     drawn.extend(scatter(name, fitted, samples)?);
-    drawn.extend(patterns(name, fitted, samples)?);
+    drawn.extend(patterns(name, fitted, samples, &shares)?);
     drawn.extend(maps(name, fitted, samples)?);
+    if !shares.is_empty() {
+        let figure = figures::scree(&shares, taken, "Principal components: variance")?;
+        let caption = figure.caption.clone();
+        drawn.push(figure.named("pca_scree", &caption));
+    }
     Ok(drawn)
+}
+
+/// The share of the variance of the fitted rows along those principal components that are taken, and some more.
+fn variance(taken: usize, samples: &Samples) -> Result<Vec<f64>> {
+    let rows = samples.patches.select(&samples.train.clone().collect::<Vec<_>>())?;
+    let (h, w, c) = rows.shape();
+    let fit = |components: usize| Pca::params(components).fit_patches(&rows);
+    let pca = match fit(SCREE.max(taken).min(h * w * c).min(rows.len() - 1)) {
+        // The data have no more.
+        Err(Error::Rank { rank, .. }) if rank > 0 => fit(rank)?,
+        found => found?,
+    };
+    Ok(pca.model().explained_variance_ratio().to_vec())
 }
 
 /// The first two columns, coloured by the truth, else by the classes found.
@@ -64,7 +87,9 @@ fn scatter(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Optio
 }
 
 /// Patterns of the columns or classes; of a method without any, what its way back makes of a grid of the first two columns.
-fn patterns(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Option<Figure>> {
+///
+/// `explained` are shares of the variance, if the method has any.
+fn patterns(name: MethodName, fitted: &Fitted, samples: &Samples, explained: &[f64]) -> Result<Option<Figure>> {
     let Some(found) = &fitted.patterns else { return decoded(name, fitted) };
     let all = found.values.dim().0;
     let count = all.min(if samples.energy.is_some() { LINES } else { IMAGES });
@@ -75,8 +100,7 @@ fn patterns(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Opti
         (0..count).map(|k| if of_columns { columns[k].name.clone() } else { format!("class {k}") }).collect();
     let some = if count < all { format!(", the first {count} of {all}") } else { String::new() };
     let title = format!("{}: patterns{some}", name.title());
-    let mut explained = if name == MethodName::Pca { explained(fitted, samples)? } else { Vec::new() };
-    explained.truncate(count);
+    let explained = &explained[..count.min(explained.len())];
     let figure = match &samples.energy {
         Some(energy) => {
             let share = |(k, name): (usize, &String)| match explained.get(k) {
@@ -92,7 +116,7 @@ fn patterns(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Opti
             };
             spectra(&patterns, found.like_samples, &names, energy, unit, &title)?
         }
-        None => figures::components(patterns.view(), &names, &explained, &title)?,
+        None => figures::components(patterns.view(), &names, explained, &title)?,
     };
     let corners = matches!(name, MethodName::Fcls | MethodName::Blu);
     let noisy =
@@ -100,20 +124,6 @@ fn patterns(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Opti
     let shares = if explained.is_empty() { "" } else { " In %: the share of the variance of the fitted rows." };
     let caption = format!("{} {}{noisy}{shares}", name.title(), figure.caption);
     Ok(Some(figure.named(&format!("{}_patterns", name.id()), &caption)))
-}
-
-/// The share of the variance of the fitted rows along each principal component.
-fn explained(fitted: &Fitted, samples: &Samples) -> Result<Vec<f64>> {
-    let rows: Vec<usize> = samples.train.clone().collect();
-    let squares = |values: ArrayView1<'_, f32>| {
-        let values: Vec<f64> = rows.iter().map(|row| f64::from(values[*row])).collect();
-        let mean = values.iter().sum::<f64>() / values.len() as f64;
-        values.iter().map(|v| (v - mean).powi(2)).sum::<f64>()
-    };
-    let images = samples.patches.images();
-    let data = images.to_shape((images.dim().0, images.len() / images.dim().0))?;
-    let all: f64 = data.columns().into_iter().map(squares).sum();
-    Ok(fitted.embedding.columns().iter().map(|column| squares(column.mean.view()) / all).collect())
 }
 
 /// Endmembers and centres as they are; components, which are added up in any amount, each in units of its largest value.
@@ -208,7 +218,7 @@ fn maps(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Vec<Figu
 
 #[cfg(test)]
 mod tests {
-    use parsimon_baselines::Pca;
+    use ndarray::s;
     use parsimon_core::{Patches, Scaling};
 
     use super::super::data::made::samples;
@@ -218,12 +228,23 @@ mod tests {
     #[test]
     fn shares_of_the_variance_are_those_of_the_components() {
         let value = |(i, y, x, _): (usize, usize, usize, usize)| ((i * 7 + y * i * 3 + x * (i % 5)) % 17) as f32 / 16.0;
-        let patches = Patches::new(Array4::from_shape_fn((60, 3, 4, 1), value), Scaling::unit(1)).unwrap();
-        let samples = Samples { train: 0..50, test: 50..60, ..samples(patches) };
-        let found = explained(&fitted(&Pca::params(4), true, &samples).unwrap(), &samples).unwrap();
-        let rows: Vec<usize> = (0..50).collect();
-        let model = Pca::params(4).fit_patches(&samples.patches.select(&rows).unwrap()).unwrap();
-        let off = found.iter().zip(model.model().explained_variance_ratio()).map(|(a, b)| (a - b).abs());
-        assert!(found.len() == 4 && off.fold(0.0, f64::max) < 1e-6, "{found:?}");
+        let images = Array4::from_shape_fn((60, 3, 4, 1), value);
+        let samples = |images: Array4<f32>| Samples {
+            train: 0..50,
+            test: 50..60,
+            ..samples(Patches::new(images, Scaling::unit(1)).unwrap())
+        };
+        let (all, line) =
+            (samples(images.clone()), samples(Array4::from_shape_fn((60, 3, 4, 1), |p| p.0 as f32 / 60.0)));
+        let shares = variance(4, &all).unwrap();
+        assert!(shares.len() == 12 && (shares.iter().sum::<f64>() - 1.0).abs() < 1e-6, "{shares:?}");
+        let rows = images.slice(s![..50, .., .., ..]).mapv(f64::from);
+        let total: f64 = rows.var_axis(Axis(0), 0.0).sum();
+        let found = fitted(&Pca::params(4), true, &all).unwrap();
+        for (column, share) in found.embedding.columns().iter().zip(&shares) {
+            let own = column.mean.slice(s![..50]).mapv(f64::from).var(0.0) / total;
+            assert!((own - share).abs() < 1e-6, "{own} {share}");
+        }
+        assert_eq!(variance(1, &line).unwrap().len(), 1, "samples on a line have one direction");
     }
 }

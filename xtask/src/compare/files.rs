@@ -91,9 +91,10 @@ fn remove_stale(out: &Output, samples: &Samples, rows: &[Row]) -> Result<Vec<Str
         if patterns.is_none_or(|patterns| patterns.maps.is_none()) {
             stale.push(maps_file(*name));
         }
-        let [scatter, patterns, map] =
-            ["scatter.png", "patterns.png", "map_"].map(|end| format!("{}_{end}", name.id()));
-        let ours = |file: &str| file == scatter || file == patterns || file.starts_with(&map) && file.ends_with(".png");
+        let [scatter, scree, patterns, map] =
+            ["scatter.png", "scree.png", "patterns.png", "map_"].map(|end| format!("{}_{end}", name.id()));
+        let single = [scatter, scree, patterns];
+        let ours = |file: &str| single.iter().any(|s| s == file) || file.starts_with(&map) && file.ends_with(".png");
         let old = there.iter().filter(|file| ours(file) && !drawn.contains(file));
         stale.extend(old.map(|file| format!("figures/{file}")));
     }

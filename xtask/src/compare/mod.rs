@@ -7,6 +7,7 @@ mod files;
 mod methods;
 mod patterns;
 mod scores;
+mod source;
 mod unmixed;
 
 use std::fmt::Write;
@@ -164,6 +165,7 @@ fn report(args: &CompareArgs, samples: &Samples, rows: &[Row], failures: &[Strin
                 "The first two columns of each method, coloured by the classes it found, if any."
             },
         ),
+        ("_scree", "How many components", "Where the variance falls to that of noise, further components are noise."),
         ("_patterns", "What the columns stand for", "Components, centres, or what a decoder makes of the columns."),
         ("_map_", "Maps", "Columns and classes where the samples are from."),
     ];

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use clap::Parser;
 use parsimon_core::{Dataset, Patches, Scaling};
+use parsimon_datasets::{SpectrumImageParams, spectrum_image};
 use parsimon_io::write_dataset;
 
 use super::*;
@@ -40,6 +41,7 @@ fn every_method_gets_a_line_its_columns_and_its_figures() {
     assert!(html.contains("Invariant VAE") && html.contains("accuracy: "));
     assert!(!html.contains("trustworthiness"), "of so few rows there is none, and no column of it");
     assert!(out.join("nmf_patterns.npy").exists() && !out.join("isomap_patterns.npy").exists());
+    assert!(html.contains("How many components") && out.join("figures/pca_scree.png").exists());
     assert!(out.join("figures/nmf_patterns.png").exists() && out.join("figures/ivae_scatter.png").exists());
 }
 
@@ -53,7 +55,7 @@ fn what_cannot_be_compared_is_told_before_any_work() {
     let cases = [
         ("--methods pca,pca", "twice"),
         ("--truth labels", "no classes"),
-        ("--steps bin=2", "list of samples"),
+        ("--steps bin=2", "list of images"),
         ("--holdout 1.5", "1.5"),
         ("--methods vae --boundary 3", "--boundary"),
         ("--methods vae,pca --components 0", "components is 0"),
@@ -80,7 +82,7 @@ fn a_method_that_fails_leaves_what_the_others_found_and_nothing_of_an_earlier_co
     let table = std::fs::read_to_string(out.join("table.csv")).unwrap();
     assert!(table.lines().count() == 2 && table.contains("\nkmeans,"), "{table}");
     assert!(std::fs::read_to_string(out.join("index.html")).unwrap().contains("Failed: N-FINDR and FCLS"));
-    for gone in ["pca.npz", "pca_patterns.npy", "figures/pca_patterns.png", "fcls.npz"] {
+    for gone in ["pca.npz", "pca_patterns.npy", "figures/pca_patterns.png", "figures/pca_scree.png", "fcls.npz"] {
         assert!(!out.join(gone).exists(), "{gone}");
     }
     assert!(out.join("kmeans.npz").exists() && out.join("kmeans_patterns.npy").exists());
@@ -127,4 +129,23 @@ fn a_scan_is_read_prepared_and_mapped() {
         assert!(out.join(format!("figures/{file}.png")).exists(), "{file}");
     }
     assert!(std::fs::read_to_string(out.join("index.html")).unwrap().contains(steps));
+}
+
+#[test]
+fn a_made_scan_is_prepared_and_scored_by_what_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path().join("d.npz"), folder.path().join("out"));
+    let sides = SpectrumImageParams { height: 18, width: 16, channels: 64, endmembers: 3, ..Default::default() };
+    write_dataset(&data, &spectrum_image(&sides).unwrap().into_dataset().unwrap()).unwrap();
+    let angle = |steps: &str| -> f64 {
+        compare(&format!("--methods nmf,fcls --components 3 {steps}"), &data, &out).unwrap();
+        let table = std::fs::read_to_string(out.join("table.csv")).unwrap();
+        let mut lines = table.lines().map(|line| line.split(',').collect::<Vec<_>>());
+        let place = lines.next().unwrap().iter().position(|name| name.contains("angle")).unwrap();
+        lines.nth(1).unwrap()[place].parse().unwrap()
+    };
+    assert!(angle("") < 100.0 && angle("--steps bin=2,poisson") < 100.0);
+    let axes = std::fs::read_to_string(out.join("axes.csv")).unwrap();
+    let (energy, rows) = (axes.lines().last().unwrap(), axes.lines().nth(1).unwrap());
+    assert!(energy.contains(",32,") && rows.contains(",18,") && out.join("nmf_maps.npy").exists(), "{axes}");
 }
