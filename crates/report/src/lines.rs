@@ -9,7 +9,8 @@ use crate::{Error, Result};
 /// A line through points.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Line<'a> {
-    /// What it is; lines of one name share a colour and a line of the legend.
+    /// What it is; lines of one name share a colour and a line of the legend. The names have the colours of the classes, in
+    /// order, so that the spectrum of a class looks like its part of a map.
     pub name: &'a str,
     /// (x, y) in the order they are joined, finite.
     pub points: Vec<[f64; 2]>,
@@ -66,7 +67,7 @@ fn drawn(
     });
     let pen = |name: &str| {
         let i = names.iter().position(|n| *n == name).unwrap_or(0);
-        Pen { dashed: i >= COLOURS.len(), ..Pen::solid(3.5, CLASS_COLOURS[COLOURS[i % COLOURS.len()]]) }
+        Pen { dashed: i >= CLASS_COLOURS.len(), ..Pen::solid(3.5, CLASS_COLOURS[i % CLASS_COLOURS.len()]) }
     };
     let entry = |name: &&str| Entry { mark: Mark::Line(pen(name).colour, pen(name).dashed), text: (*name).into() };
     let legend = Legend { entries: names.iter().map(entry).collect() };
@@ -100,9 +101,6 @@ fn drawn(
     Ok(Figure { name: "lines".into(), title: title.into(), caption, image: canvas.picture() })
 }
 
-/// Colours of the classes in the order lines take them, those furthest apart first.
-const COLOURS: [usize; 6] = [0, 5, 2, 3, 1, 4];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,7 +110,7 @@ mod tests {
         let line = |name, y: f64| Line { name, points: vec![[0.1, y], [1.0, y + 1.0], [100.0, y + 3.0]] };
         let drawn = |lines_: &[Line<'_>]| lines(lines_, Steps::Logarithmic, "time (s)", "loss", "Loss").unwrap();
         let two = drawn(&[line("ours", 1.0), line("ours", 2.0), line("theirs", 3.0)]);
-        let count = |i: usize| two.image.pixels().filter(|p| p.0 == CLASS_COLOURS[COLOURS[i]]).count();
+        let count = |i: usize| two.image.pixels().filter(|p| p.0 == CLASS_COLOURS[i]).count();
         assert!(count(0) > 3 * count(1) / 2 && count(1) > 500, "{} {}", count(0), count(1));
         assert_eq!(count(2), 0);
     }
@@ -126,7 +124,7 @@ mod tests {
         let seen = |figure: &Figure| {
             let (wide, high) = figure.image.dimensions();
             // Left of the legend, whose line has the colour too.
-            let ink = |y: &u32| (0..wide / 2).any(|x| figure.image.get_pixel(x, *y).0 == CLASS_COLOURS[COLOURS[0]]);
+            let ink = |y: &u32| (0..wide / 2).any(|x| figure.image.get_pixel(x, *y).0 == CLASS_COLOURS[0]);
             ((0..high).find(ink).unwrap_or(u32::MAX), figure.caption.contains("off the scale"))
         };
         let spectrum = lines(&line, Steps::Linear, "energy (eV)", "counts", "").unwrap();

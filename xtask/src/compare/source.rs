@@ -51,7 +51,7 @@ impl Source {
         let (known, lost) = after(&steps, known, shape)?;
         let mut notes = Vec::new();
         if let Some(text) = text {
-            notes.push(told(text, &prepared));
+            notes.push(told(text, &steps, &prepared));
             notes.extend(lost);
         }
         let (h, w, _) = prepared.image().values().dim();
@@ -136,15 +136,18 @@ fn after(steps: &[Step], known: Dataset, (h, w, _): (usize, usize, usize)) -> Re
     Ok((kept, (!lost.is_empty()).then(told)))
 }
 
-fn told(steps: &str, prepared: &Prepared) -> String {
-    let back = if linear(prepared) {
-        "A Poisson scaling is taken back from METHOD_patterns.npy, and it and a norm from METHOD_maps.npy (rows, columns, \
-         components): of NMF, maps times patterns are the spectra before them; of PCA, the same less their mean. Shares are \
-         shares of the prepared spectra."
-    } else {
-        "Square roots cannot be taken back from parts of a sum, and so patterns are as prepared, too."
+fn told(text: &str, steps: &[Step], prepared: &Prepared) -> String {
+    let cut = steps.iter().all(|step| matches!(step, Step::Crop(_) | Step::Bin(_)));
+    let back = match (cut, linear(prepared)) {
+        (true, _) => "",
+        (_, true) => {
+            " A Poisson scaling is taken back from METHOD_patterns.npy, and it and a norm from METHOD_maps.npy (rows, columns, \
+             components): of NMF, maps times patterns are the spectra before them; of PCA, the same less their mean. Shares are \
+             shares of the prepared spectra."
+        }
+        _ => " Square roots cannot be taken back from parts of a sum, and so patterns are as prepared, too.",
     };
-    format!("Before all methods: {steps}. Methods, scores and METHOD.npz are of the spectra so prepared. {back}")
+    format!("Before all methods: {text}. Methods, scores and METHOD.npz are of the spectra so prepared.{back}")
 }
 
 #[cfg(test)]
@@ -193,7 +196,7 @@ mod tests {
         assert_eq!((h, w), (3, 12));
         assert_eq!((y.value(0.0), x.value(0.0)), (micrograph.y().value(2.0), micrograph.x().value(4.0)));
         assert_eq!(after.known.samples().unwrap(), 36);
-        assert_eq!(after.notes.len(), 1, "{:?}", after.notes);
+        assert!(after.notes.len() == 1 && !after.notes[0].contains("scaling"), "{:?}", after.notes);
     }
 
     #[test]
