@@ -6,10 +6,8 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use ndarray::{Array0, Array1, Array2, ArrayView2, Axis, s};
-use ndarray_stats::interpolate::Midpoint;
-use ndarray_stats::{DeviationExt, QuantileExt};
-use noisy_float::types::n64;
+use ndarray::{Array2, ArrayView2, s};
+use ndarray_stats::DeviationExt;
 use parsimon_baselines::{Dbscan, GaussianMixture, Isomap, KMeans, Nmf, Pca, RowModel, TSne, Umap};
 use parsimon_io::{Values, read_arrays, write_npz};
 use parsimon_metrics::trustworthiness;
@@ -139,9 +137,9 @@ fn ours(x: ArrayView2<'_, f64>) -> Result<Vec<Timed>> {
 fn radius(z: ArrayView2<'_, f64>) -> f64 {
     let n = z.nrows();
     let distance = |i: usize| z.row(i).l2_dist(&z.row((i + n - 1) % n)).unwrap_or(f64::NAN);
-    let mut all = Array1::from_shape_fn(n, distance);
-    let median = all.quantile_axis_skipnan_mut(Axis(0), n64(0.5), &Midpoint);
-    0.3 * median.map_or(f64::NAN, Array0::into_scalar)
+    let mut all: Vec<f64> = (0..n).map(distance).collect();
+    all.sort_by(f64::total_cmp);
+    0.3 * 0.5 * (all[(n - 1) / 2] + all[n / 2])
 }
 
 fn trust(rows: ArrayView2<'_, f64>, places: ArrayView2<'_, f64>) -> Result<f64> {

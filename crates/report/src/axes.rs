@@ -7,6 +7,16 @@ use crate::ticks;
 
 const GRID: [u8; 3] = [228, 230, 233];
 
+/// What the numbers along an axis are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scale {
+    Linear,
+    /// Only whole numbers have ticks.
+    Whole,
+    /// The powers of ten of what the axis says.
+    Decades,
+}
+
 /// A plotting area and the numbers at its edges.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Axes {
@@ -14,14 +24,14 @@ pub(crate) struct Axes {
     pub area: [f64; 4],
     pub x: (f64, f64),
     pub y: (f64, f64),
-    /// Whether `x` and `y` are powers of ten of what their axes say.
-    pub decades: [bool; 2],
+    /// Of `x` and `y`.
+    pub scales: [Scale; 2],
 }
 
 impl Axes {
     /// Room that ticks and label of the y axis need at its left.
-    pub fn left(range: (f64, f64), decades: bool, label: &str) -> Result<f64> {
-        let names = named(range, decades, 6);
+    pub fn left(range: (f64, f64), scale: Scale, label: &str) -> Result<f64> {
+        let names = named(range, scale, 6);
         let widest = names.iter().try_fold(60.0f64, |w, n| Ok::<_, crate::Error>(w.max(text::width(&n.1, TICK)?)))?;
         Ok(widest + 16.0 + if label.is_empty() { 0.0 } else { 1.6 * LABEL.size })
     }
@@ -39,11 +49,11 @@ impl Axes {
     }
 
     fn x_ticks(&self) -> Vec<(f64, String)> {
-        named(self.x, self.decades[0], 7)
+        named(self.x, self.scales[0], 7)
     }
 
     fn y_ticks(&self) -> Vec<(f64, String)> {
-        named(self.y, self.decades[1], 6)
+        named(self.y, self.scales[1], 6)
     }
 
     /// The grid, to be drawn before the data.
@@ -78,17 +88,18 @@ impl Axes {
         }
         let below = top + h + 16.0 + 1.2 * TICK.size + 0.7 * LABEL.size;
         canvas.text(x_label, [left + w / 2.0, below], Align::Middle, text::fitted(x_label, LABEL, w)?)?;
-        let beside = left - Self::left(self.y, self.decades[1], y_label)? + 0.7 * LABEL.size;
+        let beside = left - Self::left(self.y, self.scales[1], y_label)? + 0.7 * LABEL.size;
         canvas.upwards(y_label, [beside, top + h / 2.0], Align::Middle, text::fitted(y_label, LABEL, h)?)
     }
 }
 
-/// Places and names of the ticks of an axis.
-fn named((low, high): (f64, f64), decades: bool, count: usize) -> Vec<(f64, String)> {
-    if decades {
-        return ticks::decades(low, high);
-    }
-    let places = ticks::ticks(low, high, count);
+/// Places and names of the ticks of an axis, about so many.
+fn named((low, high): (f64, f64), scale: Scale, count: usize) -> Vec<(f64, String)> {
+    let places = match scale {
+        Scale::Decades => return ticks::decades(low, high),
+        Scale::Linear => ticks::ticks(low, high, count),
+        Scale::Whole => ticks::ticks(low, high, count).into_iter().filter(|v| (v - v.round()).abs() < 1e-9).collect(),
+    };
     let names = ticks::labels(&places);
     places.into_iter().zip(names).collect()
 }
@@ -123,9 +134,13 @@ mod tests {
 
     #[test]
     fn data_lie_where_the_axes_say() {
-        let axes = Axes { area: [100.0, 50.0, 200.0, 100.0], x: (0.0, 10.0), y: (-1.0, 1.0), decades: [false; 2] };
+        let axes =
+            Axes { area: [100.0, 50.0, 200.0, 100.0], x: (0.0, 10.0), y: (-1.0, 1.0), scales: [Scale::Linear; 2] };
         assert_eq!(axes.place([0.0, -1.0]), [100.0, 150.0]);
         assert_eq!(axes.place([10.0, 1.0]), [300.0, 50.0]);
+        let names = |scale| named((0.96, 2.04), scale, 7).into_iter().map(|(_, name)| name).collect::<Vec<_>>();
+        assert_eq!(names(Scale::Whole), ["1", "2"]);
+        assert!(names(Scale::Linear).contains(&"1.2".to_owned()));
         let (low, high) = roomy([3.0, 3.0]);
         assert!(low < 3.0 && high > 3.0);
     }

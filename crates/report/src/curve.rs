@@ -1,4 +1,4 @@
-use crate::axes::{Axes, roomy, settled};
+use crate::axes::{Axes, Scale, roomy, settled};
 use crate::canvas::{Canvas, Pen};
 use crate::colour::CLASS_COLOURS;
 use crate::error::{check_finite, check_length};
@@ -72,19 +72,19 @@ pub fn learning_curve(curve: &LearningCurve<'_>, title: &str) -> Result<Figure> 
     let x = roomy(epochs.iter().copied());
     let unit = unit(label);
 
-    let left = (MARGIN + Axes::left(y, false, label)?.max(Axes::left(more, false, &unit)?)).round();
+    let left = (MARGIN + Axes::left(y, Scale::Linear, label)?.max(Axes::left(more, Scale::Linear, &unit)?)).round();
     let (wide, high) = (SIDE, 0.52 * SIDE);
     let second = if extra.is_empty() { 0.0 } else { 0.3 * SIDE };
     let gap = if extra.is_empty() { 0.0 } else { 28.0 };
     let key = upper.width()?.max(lower.width()?);
     let body = high + gap + second + Axes::below("epoch") + MARGIN / 2.0;
     let (mut canvas, top) = sheet(title, left + wide + 26.0 + key + MARGIN, body)?;
-    let axes = Axes { area: [left, top, wide, high], x, y, decades: [false; 2] };
+    let axes = Axes { area: [left, top, wide, high], x, y, scales: [Scale::Linear; 2] };
     panel(&mut canvas, &axes, epochs, &[(train, TRAIN, false), (test, TEST, false)])?;
     axes.draw(&mut canvas, if extra.is_empty() { "epoch" } else { "" }, label, extra.is_empty())?;
     upper.draw(&mut canvas, left + wide + 26.0, top)?;
     if !extra.is_empty() {
-        let axes = Axes { area: [left, top + high + gap, wide, second], x, y: more, decades: [false; 2] };
+        let axes = Axes { area: [left, top + high + gap, wide, second], x, y: more, scales: [Scale::Linear; 2] };
         let lines: Vec<_> = extra.iter().enumerate().map(|(i, (_, v))| (*v, colour(i), i > 3)).collect();
         panel(&mut canvas, &axes, epochs, &lines)?;
         axes.draw(&mut canvas, "epoch", &unit, true)?;

@@ -43,6 +43,14 @@ pub enum Error {
         /// Upper limit.
         high: f64,
     },
+    /// More than the whole.
+    #[error("a {what} is {value}, accepted are numbers up to 1")]
+    Share {
+        /// Of what.
+        what: &'static str,
+        /// The share.
+        value: f64,
+    },
     /// A figure of a size that cannot be drawn.
     #[error("the figure would be {width} by {height} pixels, accepted are 1 to 20000 each")]
     Size {

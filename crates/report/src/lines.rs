@@ -1,4 +1,4 @@
-use crate::axes::{Axes, roomy, settled};
+use crate::axes::{Axes, Scale, roomy, settled};
 use crate::canvas::{Canvas, Pen};
 use crate::colour::CLASS_COLOURS;
 use crate::error::check_finite;
@@ -75,14 +75,15 @@ fn drawn(
     let heights: Vec<Vec<f64>> = placed.iter().map(|l| l.iter().map(|p| p[1]).collect()).collect();
     let (y, cut) = range(&heights.iter().map(Vec::as_slice).collect::<Vec<_>>());
     let x = roomy(of(0));
-    let left = (MARGIN + Axes::left(y, false, y_label)?).round();
+    let left = (MARGIN + Axes::left(y, Scale::Linear, y_label)?).round();
     let (wide, high) = (SIDE, 0.6 * SIDE);
     let (mut canvas, top) = sheet(
         title,
         left + wide + 26.0 + legend.width()? + MARGIN,
         high.max(legend.height()) + Axes::below(x_label) + MARGIN / 2.0,
     )?;
-    let axes = Axes { area: [left, top, wide, high], x, y, decades: [steps == Steps::Logarithmic, false] };
+    let scale = if steps == Steps::Logarithmic { Scale::Decades } else { Scale::Linear };
+    let axes = Axes { area: [left, top, wide, high], x, y, scales: [scale, Scale::Linear] };
     let mut plot = Canvas::new(wide, high)?;
     let inner = Axes { area: [0.0, 0.0, wide, high], ..axes.clone() };
     inner.grid(&mut plot);

@@ -1,4 +1,4 @@
-use crate::axes::{Axes, roomy};
+use crate::axes::{Axes, Scale, roomy};
 use crate::bars::ColourBar;
 use crate::canvas::{Canvas, Pen};
 use crate::colour::{self, ColourMap};
@@ -73,7 +73,7 @@ pub fn scatter_over(
             return Err(Error::Range { low, high });
         }
     }
-    let mut axes = Axes { area: [0.0; 4], x: x_range, y: y_range, decades: [false; 2] };
+    let mut axes = Axes { area: [0.0; 4], x: x_range, y: y_range, scales: [Scale::Linear; 2] };
     let rim = |v: f32, (low, high): (f64, f64)| f64::from(v).clamp(low, high);
     let points: Vec<[f64; 2]> = x.iter().zip(y).map(|(&x, &y)| [rim(x, x_range), rim(y, y_range)]).collect();
     let unit = |p: &[f64; 2]| [share(p[0], axes.x), share(p[1], axes.y)];
@@ -82,7 +82,7 @@ pub fn scatter_over(
     let dense: Vec<f64> = inside.iter().map(|&p| density.at(p)).collect();
     let key = Key::of(colour, &dense)?;
 
-    let left = (MARGIN + Axes::left(axes.y, false, y_label)?).round();
+    let left = (MARGIN + Axes::left(axes.y, Scale::Linear, y_label)?).round();
     let (wide, high) = (SIDE, 0.86 * SIDE);
     let body = high + Axes::below(x_label) + key.below(wide)? + MARGIN / 2.0;
     let (mut canvas, top) = sheet(title, left + wide + 26.0 + key.width(high)? + MARGIN, body)?;

@@ -1,4 +1,4 @@
-use crate::axes::{Axes, roomy};
+use crate::axes::{Axes, Scale, roomy};
 use crate::canvas::Pen;
 use crate::colour::CLASS_COLOURS;
 use crate::error::check_finite;
@@ -15,12 +15,15 @@ const MORE: [u8; 3] = CLASS_COLOURS[5];
 /// less are not drawn.
 ///
 /// # Errors
-/// If no share is above 0, or one is not finite.
+/// If no share is above 0, or one is not finite or above 1.
 ///
 /// Reference: Cattell 1966, Multivariate Behav. Res. 1, 245.
 pub fn scree(shares: &[f64], kept: usize, title: &str) -> Result<Figure> {
     let (x_label, y_label) = ("principal component", "share of the variance");
     check_finite(y_label, shares.iter().copied())?;
+    if let Some(&value) = shares.iter().find(|v| **v > 1.0 + 1e-6) {
+        return Err(Error::Share { what: y_label, value });
+    }
     let points: Vec<(usize, [f64; 2])> = (1..).zip(shares).filter(|(_, v)| **v > 0.0).map(placed).collect();
     if points.is_empty() {
         return Err(Error::Empty { what: "list of shares above 0" });
@@ -37,11 +40,11 @@ pub fn scree(shares: &[f64], kept: usize, title: &str) -> Result<Figure> {
     // A decade at least, for ticks.
     let y = (low.min(high - 1.0), high);
     let x = roomy(points.iter().map(|(_, p)| p[0]));
-    let left = (MARGIN + Axes::left(y, true, y_label)?).round();
+    let left = (MARGIN + Axes::left(y, Scale::Decades, y_label)?).round();
     let (wide, high) = (SIDE, 0.6 * SIDE);
     let body = high + Axes::below(x_label) + MARGIN / 2.0;
     let (mut canvas, top) = sheet(title, left + wide + 26.0 + legend.width()? + MARGIN, body)?;
-    let axes = Axes { area: [left, top, wide, high], x, y, decades: [false, true] };
+    let axes = Axes { area: [left, top, wide, high], x, y, scales: [Scale::Whole, Scale::Decades] };
     axes.grid(&mut canvas);
     let line: Vec<[f64; 2]> = points.iter().map(|(_, p)| axes.place(*p)).collect();
     canvas.line(&line, false, Pen::solid(1.5, INK));
@@ -78,7 +81,7 @@ mod tests {
         );
         // Where discs are, left of the legend.
         let places = |colour: [u8; 3]| -> Vec<(u32, u32)> {
-            let wide = (SIDE + MARGIN + Axes::left((-3.0, 0.0), true, "share").unwrap()) as u32;
+            let wide = (SIDE + MARGIN + Axes::left((-3.0, 0.0), Scale::Decades, "share").unwrap()) as u32;
             let found = figure.image.enumerate_pixels().filter(|(x, _, p)| *x < wide && p.0 == colour);
             found.map(|(x, y, _)| (x, y)).collect()
         };
@@ -95,6 +98,7 @@ mod tests {
         assert!(matches!(scree(&[], 0, ""), Err(Error::Empty { .. })));
         assert!(matches!(scree(&[0.0], 1, ""), Err(Error::Empty { .. })));
         assert!(matches!(scree(&[1.0, f64::NAN], 1, ""), Err(Error::NotFinite { .. })));
+        assert!(matches!(scree(&[5.0, 3.0], 1, ""), Err(Error::Share { value: 5.0, .. })));
         assert!(scree(&[1.0], 1, "").is_ok());
     }
 }

@@ -28,10 +28,11 @@ pub(crate) fn ticks(low: f64, high: f64, count: usize) -> Vec<f64> {
 }
 
 /// Ticks of an axis of powers of ten from `low` to `high`, and the numbers they stand for: 1, 2 and 5 times the powers of
-/// ten, or the powers alone if there are many.
+/// ten, or the powers alone, and some of them, if there are many.
 pub(crate) fn decades(low: f64, high: f64) -> Vec<(f64, String)> {
     let steps: &[f64] = if high - low > 4.0 { &[1.0] } else { &[1.0, 2.0, 5.0] };
-    let powers = low.floor() as i32..=high.ceil() as i32;
+    let apart = ((high - low) / 8.0).ceil().max(1.0) as usize;
+    let powers = (low.floor() as i32..=high.ceil() as i32).step_by(apart);
     let numbers = powers.flat_map(|power| steps.iter().map(move |step| step * 10f64.powi(power)));
     let decimals = |v: f64| (-v.log10().floor()).max(0.0) as usize;
     let name = |v: f64| if (0.9e-3..1e5).contains(&v) { plain(v, decimals(v)) } else { scientific(v, 0) };
@@ -138,6 +139,7 @@ mod tests {
         let names = |low, high| decades(low, high).into_iter().map(|t| t.1).collect::<Vec<_>>();
         assert_eq!(names(-0.7, 1.4), ["0.2", "0.5", "1", "2", "5", "10", "20"]);
         assert_eq!(names(-5.0, -0.1), ["1×10⁻⁵", "1×10⁻⁴", "0.001", "0.01", "0.1"]);
+        assert_eq!(names(-300.0, 0.0).len(), 8);
         assert_eq!(names(1.0, 6.0), ["10", "100", "1000", "10000", "1×10⁵", "1×10⁶"]);
     }
 

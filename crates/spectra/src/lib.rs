@@ -7,7 +7,7 @@ mod crop;
 mod error;
 mod keenan_kotula;
 mod normalise;
-mod prepared;
+mod preparation;
 pub mod steps;
 mod window;
 
@@ -18,6 +18,6 @@ pub use crop::{Crop, Pixels};
 pub use error::{Error, Result};
 pub use keenan_kotula::KeenanKotula;
 pub use normalise::Normalise;
-pub use prepared::{Prepared, apply};
+pub use preparation::{Preparation, apply};
 pub use steps::{PoissonScaling, Step};
 pub use window::Window;

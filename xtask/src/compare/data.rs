@@ -5,7 +5,7 @@ use std::ops::Range;
 use anyhow::{Context, Result, ensure};
 use ndarray::{Array1, ArrayView1};
 use parsimon_core::{Axis, Dataset, Patches, Range as Interval};
-use parsimon_spectra::Prepared;
+use parsimon_spectra::Preparation;
 use parsimon_train::Split;
 
 use super::args::CompareArgs;
@@ -27,15 +27,15 @@ pub struct Samples {
     pub scan: Option<(usize, usize, [Axis; 2])>,
     /// What runs along spectra.
     pub energy: Option<Axis>,
-    /// Spectra of a scan, or of any file after steps.
-    pub prepared: Option<Prepared>,
+    /// What was done to the spectra of a scan, or to those of any file by steps.
+    pub prepared: Option<Preparation>,
     pub notes: Vec<String>,
 }
 
 impl Samples {
     pub fn read(args: &CompareArgs) -> Result<Self> {
         let name = args.data.display().to_string();
-        let Source { known, prepared, scan, mut notes } = Source::read(&args.data, args.steps.as_deref())?;
+        let Source { known, prepared, scan, lost, mut notes } = Source::read(&args.data, args.steps.as_deref())?;
         let energy = known.spectra.as_ref().map(|s| s.energy().clone());
         let patches = known.samples_as_patches().with_context(|| name.clone())?.into_owned();
         let energy = energy.filter(|_| known.images.is_none());
@@ -47,7 +47,9 @@ impl Samples {
                 -low
             ));
         }
-        let (truth_name, truth) = truth(args, &known)?;
+        let (truth_name, truth) = truth(args, &known)
+            .with_context(|| lost.as_deref().map_or(name.clone(), |lost| lost.trim_end_matches('.').to_owned()))?;
+        notes.extend(lost);
         // A scan is one object: no row of it is like another that is left out.
         let holdout = if scan.is_some() { 0.0 } else { args.training.holdout };
         ensure!((0.0..1.0).contains(&holdout), "--holdout is {holdout}, accepted are numbers from 0 to below 1");

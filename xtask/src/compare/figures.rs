@@ -1,11 +1,8 @@
 //! What a method found, in figures that are alike for all methods.
 
 use anyhow::{Result, anyhow};
-use ndarray::{Array0, Array2, Array4, Axis};
-use ndarray_stats::QuantileExt;
-use ndarray_stats::interpolate::Midpoint;
-use noisy_float::types::n64;
-use parsimon_baselines::{Error, Pca};
+use ndarray::{Array2, Array4, ArrayView1, Axis};
+use parsimon_baselines::{Error, Pca, PcaSolver};
 use parsimon_core::Embedding;
 use parsimon_ivae::steps;
 use parsimon_report::Figure;
@@ -14,7 +11,6 @@ use parsimon_report::figures::{self, Colour, Line, MapStyle, Steps};
 
 use super::args::MethodName;
 use super::data::Samples;
-use super::patterns::linear;
 use super::scores::Fitted;
 
 /// Columns of a method that get a map.
@@ -30,30 +26,32 @@ const LINES: usize = 10;
 /// All figures of one method; their names begin with its own.
 pub fn of(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Vec<Figure>> {
     let mut drawn = Vec::new();
-    let taken = fitted.embedding.columns().len();
-    let shares = if name == MethodName::Pca { variance(taken, samples)? } else { Vec::new() };
     drawn.extend(scatter(name, fitted, samples)?);
-    drawn.extend(patterns(name, fitted, samples, &shares)?);
+    drawn.extend(patterns(name, fitted, samples)?);
     drawn.extend(maps(name, fitted, samples)?);
-    if !shares.is_empty() {
-        let figure = figures::scree(&shares, taken, "Principal components: variance")?;
-        let caption = figure.caption.clone();
-        drawn.push(figure.named("pca_scree", &caption));
-    }
     Ok(drawn)
 }
 
-/// The share of the variance of the fitted rows along those principal components that are taken, and some more.
-fn variance(taken: usize, samples: &Samples) -> Result<Vec<f64>> {
+/// The variance along those principal components that are taken, and some more.
+pub fn scree(taken: usize, samples: &Samples) -> Result<Figure> {
+    let figure = figures::scree(&leading(SCREE.max(taken), samples)?, taken, "Principal components: variance")?;
+    let caption = figure.caption.clone();
+    Ok(figure.named("pca_scree", &caption))
+}
+
+/// The share of the variance of the fitted rows along so many principal components, or as many as there are.
+fn leading(most: usize, samples: &Samples) -> Result<Vec<f64>> {
     let rows = samples.patches.select(&samples.train.clone().collect::<Vec<_>>())?;
     let (h, w, c) = rows.shape();
-    let fit = |components: usize| Pca::params(components).fit_patches(&rows);
-    let pca = match fit(SCREE.max(taken).min(h * w * c).min(rows.len() - 1)) {
-        // The data have no more.
-        Err(Error::Rank { rank, .. }) if rank > 0 => fit(rank)?,
-        found => found?,
-    };
-    Ok(pca.model().explained_variance_ratio().to_vec())
+    let mut components = most.min(h * w * c).min(rows.len() - 1);
+    loop {
+        // Of components of noise, which are alike, the exact solver would tell each from the next.
+        let solver = PcaSolver::Randomised { powers: 4 };
+        match Pca::params(components).solver(solver).fit_patches(&rows) {
+            Err(Error::Rank { rank, .. }) if (1..components).contains(&rank) => components = rank,
+            found => return Ok(found?.model().explained_variance_ratio().to_vec()),
+        }
+    }
 }
 
 /// The first two columns, coloured by the truth, else by the classes found.
@@ -87,9 +85,7 @@ fn scatter(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Optio
 }
 
 /// Patterns of the columns or classes; of a method without any, what its way back makes of a grid of the first two columns.
-///
-/// `explained` are shares of the variance, if the method has any.
-fn patterns(name: MethodName, fitted: &Fitted, samples: &Samples, explained: &[f64]) -> Result<Option<Figure>> {
+fn patterns(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Option<Figure>> {
     let Some(found) = &fitted.patterns else { return decoded(name, fitted) };
     let all = found.values.dim().0;
     let count = all.min(if samples.energy.is_some() { LINES } else { IMAGES });
@@ -100,7 +96,8 @@ fn patterns(name: MethodName, fitted: &Fitted, samples: &Samples, explained: &[f
         (0..count).map(|k| if of_columns { columns[k].name.clone() } else { format!("class {k}") }).collect();
     let some = if count < all { format!(", the first {count} of {all}") } else { String::new() };
     let title = format!("{}: patterns{some}", name.title());
-    let explained = &explained[..count.min(explained.len())];
+    let mut explained = if name == MethodName::Pca { explained(fitted, samples)? } else { Vec::new() };
+    explained.truncate(count);
     let figure = match &samples.energy {
         Some(energy) => {
             let share = |(k, name): (usize, &String)| match explained.get(k) {
@@ -108,7 +105,7 @@ fn patterns(name: MethodName, fitted: &Fitted, samples: &Samples, explained: &[f
                 None => name.clone(),
             };
             let names: Vec<String> = names.iter().enumerate().map(share).collect();
-            let as_prepared = samples.prepared.as_ref().is_some_and(|p| !linear(p));
+            let as_prepared = samples.prepared.as_ref().is_some_and(|p| !p.is_linear());
             let unit = match (found.like_samples, as_prepared) {
                 (false, _) => "intensity (largest = 1)",
                 (true, false) => "intensity",
@@ -116,7 +113,7 @@ fn patterns(name: MethodName, fitted: &Fitted, samples: &Samples, explained: &[f
             };
             spectra(&patterns, found.like_samples, &names, energy, unit, &title)?
         }
-        None => figures::components(patterns.view(), &names, explained, &title)?,
+        None => figures::components(patterns.view(), &names, &explained, &title)?,
     };
     let corners = matches!(name, MethodName::Fcls | MethodName::Blu);
     let noisy =
@@ -124,6 +121,16 @@ fn patterns(name: MethodName, fitted: &Fitted, samples: &Samples, explained: &[f
     let shares = if explained.is_empty() { "" } else { " In %: the share of the variance of the fitted rows." };
     let caption = format!("{} {}{noisy}{shares}", name.title(), figure.caption);
     Ok(Some(figure.named(&format!("{}_patterns", name.id()), &caption)))
+}
+
+/// The share of the variance of the fitted rows along each principal component.
+fn explained(fitted: &Fitted, samples: &Samples) -> Result<Vec<f64>> {
+    let rows: Vec<usize> = samples.train.clone().collect();
+    let variance = |values: ArrayView1<'_, f32>| values.select(Axis(0), &rows).mapv(f64::from).var(0.0);
+    let images = samples.patches.images();
+    let data = images.to_shape((images.dim().0, images.len() / images.dim().0))?;
+    let all: f64 = data.columns().into_iter().map(variance).sum();
+    Ok(fitted.embedding.columns().iter().map(|column| variance(column.mean.view()) / all).collect())
 }
 
 /// Endmembers and centres as they are; components, which are added up in any amount, each in units of its largest value.
@@ -159,9 +166,9 @@ fn decoded(name: MethodName, fitted: &Fitted) -> Result<Option<Figure>> {
     let (xs, ys) = (steps(&fitted.embedding, x, SIDE)?, steps(&fitted.embedding, y, SIDE)?);
     let mut grid = Embedding::new(SIDE * SIDE);
     for column in fitted.embedding.columns() {
-        let mut values = column.mean.clone();
-        let median = values.quantile_axis_skipnan_mut(Axis(0), n64(0.5), &Midpoint);
-        let middle = median.map_or(0.0, Array0::into_scalar);
+        let mut sorted = column.mean.to_vec();
+        sorted.sort_by(f32::total_cmp);
+        let middle = sorted.get(sorted.len() / 2).copied().unwrap_or(0.0);
         let value = |place: usize| match column.name.as_str() {
             name if name == x => xs[place % SIDE],
             name if name == y => ys[place / SIDE],
@@ -218,7 +225,6 @@ fn maps(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Vec<Figu
 
 #[cfg(test)]
 mod tests {
-    use ndarray::s;
     use parsimon_core::{Patches, Scaling};
 
     use super::super::data::made::samples;
@@ -234,17 +240,14 @@ mod tests {
             test: 50..60,
             ..samples(Patches::new(images, Scaling::unit(1)).unwrap())
         };
-        let (all, line) =
-            (samples(images.clone()), samples(Array4::from_shape_fn((60, 3, 4, 1), |p| p.0 as f32 / 60.0)));
-        let shares = variance(4, &all).unwrap();
-        assert!(shares.len() == 12 && (shares.iter().sum::<f64>() - 1.0).abs() < 1e-6, "{shares:?}");
-        let rows = images.slice(s![..50, .., .., ..]).mapv(f64::from);
-        let total: f64 = rows.var_axis(Axis(0), 0.0).sum();
+        let (all, line) = (samples(images), samples(Array4::from_shape_fn((60, 3, 4, 1), |p| p.0 as f32 / 60.0)));
         let found = fitted(&Pca::params(4), true, &all).unwrap();
-        for (column, share) in found.embedding.columns().iter().zip(&shares) {
-            let own = column.mean.slice(s![..50]).mapv(f64::from).var(0.0) / total;
-            assert!((own - share).abs() < 1e-6, "{own} {share}");
-        }
-        assert_eq!(variance(1, &line).unwrap().len(), 1, "samples on a line have one direction");
+        let (shares, first) = (leading(40, &all).unwrap(), explained(&found, &all).unwrap());
+        assert!(shares.len() == 12 && (shares.iter().sum::<f64>() - 1.0).abs() < 1e-6, "{shares:?}");
+        assert!(
+            first.len() == 4 && first.iter().zip(&shares).all(|(a, b)| (a - b).abs() < 1e-6),
+            "{first:?} {shares:?}"
+        );
+        assert_eq!(leading(40, &line).unwrap().len(), 1, "samples on a line have one direction");
     }
 }

@@ -85,10 +85,16 @@ pub fn compare(args: &CompareArgs) -> Result<Compared> {
                 println!("{}: {}", name.title(), line(&fitted));
                 let mut notes = ready.notes;
                 notes.extend(fitted.missing.drain(..).map(|what| format!("no {what}")));
-                let figures = figures::of(name, &fitted, &samples).unwrap_or_else(|error| {
+                let mut figures = figures::of(name, &fitted, &samples).unwrap_or_else(|error| {
                     notes.push(format!("no figures: {error:#}"));
                     Vec::new()
                 });
+                if name == MethodName::Pca {
+                    match figures::scree(fitted.embedding.columns().len(), &samples) {
+                        Ok(figure) => figures.push(figure),
+                        Err(error) => notes.push(format!("no scree plot: {error:#}")),
+                    }
+                }
                 notes.iter().for_each(|note| println!("note: {}: {note}", name.title()));
                 rows.push(Row { name, chosen: ready.chosen, fitted, figures, notes });
             }

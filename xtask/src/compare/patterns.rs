@@ -3,7 +3,6 @@
 use anyhow::Result;
 use ndarray::{Array2, Array3, Array4, ArrayView1, ArrayView2};
 use parsimon_core::{Embed, Embedding, Range};
-use parsimon_spectra::Prepared;
 
 use super::data::Samples;
 
@@ -15,7 +14,7 @@ pub struct Patterns {
     pub like_samples: bool,
     /// Whether columns are shares of them.
     pub shares: bool,
-    /// Maps of the columns that go with them, of spectra whose scaling was undone.
+    /// Maps of the columns of a scan that go with them, of spectra whose scaling was undone.
     pub maps: Option<Array3<f64>>,
 }
 
@@ -36,9 +35,9 @@ impl Patterns {
         let shape = found.values.dim();
         let rows = found.values.mapv(|v| offset + f64::from(v) * (high - low));
         let mut rows: Array2<f64> = rows.into_shape_with_order((shape.0, shape.1 * shape.2 * shape.3))?;
-        if let Some(prepared) = samples.prepared.as_ref().filter(|p| linear(p)) {
+        if let Some(prepared) = samples.prepared.as_ref().filter(|p| p.is_linear()) {
             rows = prepared.components(rows.view())?.into_parts().0;
-            if !like_samples && columns.ncols() == shape.0 {
+            if samples.scan.is_some() && !like_samples && columns.ncols() == shape.0 {
                 found.maps = Some(prepared.loadings(columns.view())?);
             }
         }
@@ -63,11 +62,6 @@ pub fn are_shares(columns: ArrayView2<'_, f64>) -> bool {
     columns.ncols() > 1 && columns.rows().into_iter().all(whole)
 }
 
-/// Whether sums of prepared spectra are sums of the spectra.
-pub fn linear(prepared: &Prepared) -> bool {
-    prepared.components(Array2::zeros((1, prepared.image().values().dim().2)).view()).is_ok()
-}
-
 #[cfg(test)]
 mod tests {
     use ndarray::{Array1, s};
@@ -83,9 +77,11 @@ mod tests {
         let axis = Axis::uncalibrated;
         let image = SpectrumImage::new(values, axis("y"), axis("x"), axis("energy")).unwrap();
         let steps = if steps.is_empty() { Vec::new() } else { parse(steps).unwrap() };
-        let prepared = apply(&steps, image).unwrap();
-        let patches = Patches::from_spectra(&prepared.spectra()).unwrap();
-        Samples { energy: Some(axis("energy")), prepared: Some(prepared), ..samples(patches) }
+        let (image, prepared) = apply(&steps, image).unwrap();
+        let (h, w, _) = image.values().dim();
+        let patches = Patches::from_spectra(&image.into_spectra()).unwrap();
+        let scan = Some((h, w, ["y", "x"].map(axis)));
+        Samples { energy: Some(axis("energy")), prepared: Some(prepared), scan, ..samples(patches) }
     }
 
     fn of(method: &dyn Represent, samples: &Samples) -> Patterns {

@@ -55,7 +55,7 @@ fn what_cannot_be_compared_is_told_before_any_work() {
     let cases = [
         ("--methods pca,pca", "twice"),
         ("--truth labels", "no classes"),
-        ("--steps bin=2", "list of images"),
+        ("--steps bin=2", "holds images"),
         ("--holdout 1.5", "1.5"),
         ("--methods vae --boundary 3", "--boundary"),
         ("--methods vae,pca --components 0", "components is 0"),
@@ -137,15 +137,22 @@ fn a_made_scan_is_prepared_and_scored_by_what_is_known() {
     let (data, out) = (folder.path().join("d.npz"), folder.path().join("out"));
     let sides = SpectrumImageParams { height: 18, width: 16, channels: 64, endmembers: 3, ..Default::default() };
     write_dataset(&data, &spectrum_image(&sides).unwrap().into_dataset().unwrap()).unwrap();
-    let angle = |steps: &str| -> f64 {
+    let score = |steps: &str, method: &str, name: &str| -> Option<f64> {
         compare(&format!("--methods nmf,fcls --components 3 {steps}"), &data, &out).unwrap();
         let table = std::fs::read_to_string(out.join("table.csv")).unwrap();
         let mut lines = table.lines().map(|line| line.split(',').collect::<Vec<_>>());
-        let place = lines.next().unwrap().iter().position(|name| name.contains("angle")).unwrap();
-        lines.nth(1).unwrap()[place].parse().unwrap()
+        let place = lines.next().unwrap().iter().position(|found| *found == name).unwrap();
+        lines.find(|line| line[0] == method).unwrap()[place].parse().ok()
     };
-    assert!(angle("") < 100.0 && angle("--steps bin=2,poisson") < 100.0);
+    let scaled = "--steps bin=2,poisson";
+    let [before, after] = ["", scaled].map(|steps| score(steps, "fcls", "endmember_angle").unwrap());
+    assert!(after < 0.9 * before, "noise that is alike everywhere helps: {after}, {before}");
+    assert!(score(scaled, "nmf", "endmember_angle").is_some());
+    assert!(score("", "fcls", "abundance_error").is_some() && score(scaled, "fcls", "abundance_error").is_none());
     let axes = std::fs::read_to_string(out.join("axes.csv")).unwrap();
     let (energy, rows) = (axes.lines().last().unwrap(), axes.lines().nth(1).unwrap());
     assert!(energy.contains(",32,") && rows.contains(",18,") && out.join("nmf_maps.npy").exists(), "{axes}");
+    let words = "--methods nmf --components 3 --truth labels --steps bin-pixels=2";
+    let error = format!("{:#}", compare(words, &data, &out).unwrap_err());
+    assert!(error.contains("classes and numbers of single pixels"), "{error}");
 }

@@ -429,6 +429,6 @@ fn methods_are_compared_on_a_file_whatever_its_name() {
         told.contains("removed") && ["axes.csv", "fcls.npz", "nmf_maps.npy"].iter().all(|f| !left.contains(f)),
         "{told} {left:?}"
     );
-    refused(&["compare", &cards, "--steps", "bin=2", "--out", &out], &["--steps", "list of images"]);
+    refused(&["compare", &cards, "--steps", "bin=2", "--out", &out], &["--steps", "holds images"]);
     refused(&["compare", &bench.path("none.npz"), "--out", &out], &["none.npz"]);
 }

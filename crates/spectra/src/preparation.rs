@@ -1,16 +1,19 @@
 use std::ops::Range;
 
 use ndarray::{Array1, Array3, ArrayView2, Axis as Dim};
-use parsimon_core::{Spectra, SpectrumImage};
+use parsimon_core::{Axis, Metadata, Spectra, SpectrumImage};
 
 use crate::error::shaped;
 use crate::{Background, Crop, Error, KeenanKotula, PoissonScaling, Result, Step};
 use crate::{anscombe, anscombe_inverse};
 
-/// A spectrum image after some steps, and what is needed to go back.
+/// What some steps did to a spectrum image, as is needed to go back.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Prepared {
-    image: SpectrumImage,
+pub struct Preparation {
+    /// Height, width and channels of the prepared image.
+    shape: (usize, usize, usize),
+    axes: [Axis; 3],
+    metadata: Metadata,
     undo: Vec<Undo>,
 }
 
@@ -42,7 +45,7 @@ impl Undo {
     }
 }
 
-/// Takes the steps one after another.
+/// Takes the steps one after another; the image they end with, and the way back.
 ///
 /// [`Spectra`] are a column of pixels. Crops may stand anywhere. Bins come before all other steps, Poisson scalings are of
 /// counts (only crops and bins come before), and backgrounds come before Poisson scalings if at all.
@@ -52,11 +55,25 @@ impl Undo {
 ///
 /// # Errors
 /// If the order is another, or as the steps by themselves.
-pub fn apply(steps: &[Step], data: impl Into<SpectrumImage>) -> Result<Prepared> {
-    steps.iter().try_fold(Prepared { image: data.into(), undo: Vec::new() }, Prepared::take)
+pub fn apply(steps: &[Step], data: impl Into<SpectrumImage>) -> Result<(SpectrumImage, Preparation)> {
+    let Preparing { image, undo } =
+        steps.iter().try_fold(Preparing { image: data.into(), undo: Vec::new() }, Preparing::take)?;
+    let preparation = Preparation {
+        shape: image.values().dim(),
+        axes: image.axes().map(Clone::clone),
+        metadata: image.metadata.clone(),
+        undo,
+    };
+    Ok((image, preparation))
 }
 
-impl Prepared {
+/// An image after the steps so far.
+struct Preparing {
+    image: SpectrumImage,
+    undo: Vec<Undo>,
+}
+
+impl Preparing {
     fn take(mut self, step: &Step) -> Result<Self> {
         self.check_order(step)?;
         match step {
@@ -110,15 +127,13 @@ impl Prepared {
         undo.iter_mut().for_each(|undo| undo.part(&pixels, &channels));
         Ok(Self { image: crop.apply(image)?, undo })
     }
+}
 
-    /// The prepared image.
-    pub fn image(&self) -> &SpectrumImage {
-        &self.image
-    }
-
-    /// The prepared spectra, pixel after pixel, as methods learn from them; N×L.
-    pub fn spectra(&self) -> Spectra {
-        self.image.spectra()
+impl Preparation {
+    /// Whether sums of the prepared spectra are sums of spectra: not after square roots, where components and loadings do not
+    /// go back.
+    pub fn is_linear(&self) -> bool {
+        !self.undo.iter().any(|undo| matches!(undo, Undo::Rooted))
     }
 
     /// The backgrounds that were subtracted, one after another; of the pixels that remain, row by row.
@@ -131,7 +146,7 @@ impl Prepared {
 
     /// Components of the prepared spectra, also a mean or endmembers, as spectra of counts on the calibrated axis.
     ///
-    /// Times [`Prepared::loadings`] they give the spectra before they were scaled and normalised; subtracted backgrounds stay
+    /// Times [`Preparation::loadings`] they give the spectra before they were scaled and normalised; subtracted backgrounds stay
     /// subtracted.
     ///
     /// # Shapes
@@ -140,7 +155,7 @@ impl Prepared {
     /// # Errors
     /// If there are not L channels, a value is not finite, or square roots were taken.
     pub fn components(&self, components: ArrayView2<'_, f64>) -> Result<Spectra> {
-        shaped("channels of the components", &[components.ncols()], &[self.image.values().dim().2])?;
+        shaped("channels of the components", &[components.ncols()], &[self.shape.2])?;
         let mut values = components.to_owned();
         for undo in self.undo.iter().rev() {
             match undo {
@@ -149,7 +164,7 @@ impl Prepared {
                 Undo::Divided(_) | Undo::Subtracted(_) => {}
             }
         }
-        let [.., energy] = self.image.axes();
+        let [.., energy] = &self.axes;
         Ok(Spectra::new(values, energy.clone())?)
     }
 
@@ -184,7 +199,7 @@ impl Prepared {
     /// # Errors
     /// If there are not N rows.
     pub fn maps(&self, rows: ArrayView2<'_, f64>) -> Result<Array3<f64>> {
-        let (height, width, _) = self.image.values().dim();
+        let (height, width, _) = self.shape;
         shaped("rows of the maps", &[rows.nrows()], &[height * width])?;
         Ok(Array3::from_shape_fn((height, width, rows.ncols()), |(y, x, r)| rows[(y * width + x, r)]))
     }
@@ -198,9 +213,9 @@ impl Prepared {
     /// # Errors
     /// If the shape differs or a value is not finite.
     pub fn restore(&self, reconstruction: ArrayView2<'_, f64>) -> Result<SpectrumImage> {
-        let (height, width, channels) = self.image.values().dim();
+        let (height, width, channels) = self.shape;
         shaped("reconstructed spectra", reconstruction.shape(), &[height * width, channels])?;
-        let [y, x, energy] = self.image.axes().map(Clone::clone);
+        let [y, x, energy] = self.axes.clone();
         let mut values = reconstruction.as_standard_layout().into_owned();
         for undo in self.undo.iter().rev() {
             match undo {
@@ -211,7 +226,7 @@ impl Prepared {
             }
         }
         let restored = SpectrumImage::from_spectra(Spectra::new(values, energy)?, (height, width), y, x)?;
-        Ok(restored.with_metadata(self.image.metadata.clone()))
+        Ok(restored.with_metadata(self.metadata.clone()))
     }
 }
 
@@ -240,7 +255,6 @@ mod tests {
     use super::*;
     use crate::steps::parse;
     use ndarray::{Array2, s};
-    use parsimon_core::Axis;
 
     /// Counts of two spectra mixed on 6×5 pixels, on a power law; one pixel is empty.
     fn image() -> SpectrumImage {
@@ -256,7 +270,7 @@ mod tests {
         SpectrumImage::new(values, nm("y"), nm("x"), Axis::new("energy", 5.0, 100.0, "eV")).unwrap()
     }
 
-    fn after(text: &str) -> Result<Prepared> {
+    fn after(text: &str) -> Result<(SpectrumImage, Preparation)> {
         apply(&parse(text)?, image())
     }
 
@@ -273,29 +287,29 @@ mod tests {
             ("background=150..300eV", "crop=150eV.."),
             ("normalise=total,background=150..300eV,rows=2..,crop=..500eV,normalise=max", "crop=150..500eV,rows=2.."),
         ] {
-            let prepared = after(text).unwrap();
-            let back = prepared.restore(prepared.spectra().values()).unwrap();
-            let expected = after(counts).unwrap();
-            assert_eq!(back.axes(), expected.image().axes(), "{text}");
-            let off = (&back.values() - &expected.image().values()).iter().fold(0.0, |m: f64, d| m.max(d.abs()));
+            let (image, preparation) = after(text).unwrap();
+            let back = preparation.restore(image.spectra().values()).unwrap();
+            let (expected, _) = after(counts).unwrap();
+            assert_eq!(back.axes(), expected.axes(), "{text}");
+            let off = (&back.values() - &expected.values()).iter().fold(0.0, |m: f64, d| m.max(d.abs()));
             assert!(off < 1e-9, "{text}: {off}");
         }
     }
 
     #[test]
     fn roots_go_back_to_means() {
-        let prepared = after("poisson=anscombe,normalise=max,crop=150..180").unwrap();
-        let back = prepared.restore(prepared.spectra().values()).unwrap();
-        let expected = after("crop=150..180").unwrap();
+        let (image, preparation) = after("poisson=anscombe,normalise=max,crop=150..180").unwrap();
+        let back = preparation.restore(image.spectra().values()).unwrap();
+        let (expected, _) = after("crop=150..180").unwrap();
         // The unbiased inverse takes the root of x for a mean, and gives x + 1/4 at many counts.
-        let off = &back.values().slice(s![..5, .., ..]) - &expected.image().values().slice(s![..5, .., ..]);
+        let off = &back.values().slice(s![..5, .., ..]) - &expected.values().slice(s![..5, .., ..]);
         assert!(off.iter().all(|d| (d - 0.25).abs() < 0.05), "{off}");
     }
 
     #[test]
     fn components_times_loadings_are_counts() {
-        let prepared = after("bin=2,poisson,normalise=total,columns=1..").unwrap();
-        let (n, l) = prepared.spectra().values().dim();
+        let (image, prepared) = after("bin=2,poisson,normalise=total,columns=1..").unwrap();
+        let (n, l) = image.spectra().values().dim();
         let loadings = Array2::from_shape_fn((n, 2), |(i, r)| (1 + i + 3 * r) as f64);
         let components = Array2::from_shape_fn((2, l), |(r, j)| (1 + (5 * j + r) % 7) as f64);
         let maps = prepared.loadings(loadings.view()).unwrap();
@@ -311,7 +325,7 @@ mod tests {
 
     #[test]
     fn backgrounds_are_found_where_the_pixels_are() {
-        let prepared = after("background=150..250eV,rows=1..3").unwrap();
+        let (_, prepared) = after("background=150..250eV,rows=1..3").unwrap();
         let background = prepared.backgrounds().next().unwrap();
         for (i, exponent) in background.exponents().iter().enumerate() {
             assert!((exponent - [1.6, 1.7][i / 5]).abs() < 1e-3, "{i}: {exponent}");
@@ -321,8 +335,8 @@ mod tests {
     #[test]
     fn spectra_are_a_column_of_pixels() {
         let spectra = image().into_spectra();
-        let prepared = apply(&parse("bin=2,poisson").unwrap(), spectra).unwrap();
-        assert_eq!(prepared.image().values().dim(), (30, 1, 60));
+        let (prepared, _) = apply(&parse("bin=2,poisson").unwrap(), spectra).unwrap();
+        assert_eq!(prepared.values().dim(), (30, 1, 60));
     }
 
     #[test]
@@ -340,15 +354,19 @@ mod tests {
             assert!(matches!(error, Error::Order { .. }), "{text}: {error}");
         }
         assert!(matches!(after("rows=6.."), Err(Error::Pixels { .. })));
-        let prepared = after("poisson=anscombe").unwrap();
-        let (n, l) = prepared.spectra().values().dim();
+        let (image, prepared) = after("poisson=anscombe").unwrap();
+        assert!(!prepared.is_linear() && after("bin=2,poisson,normalise=max").unwrap().1.is_linear());
+        let (n, l) = image.spectra().values().dim();
         let ones = |n, l| Array2::<f64>::ones((n, l));
         assert_eq!(prepared.components(ones(2, l).view()), Err(Error::NotLinear { what: "component" }));
         assert_eq!(prepared.loadings(ones(n, 2).view()), Err(Error::NotLinear { what: "loading" }));
         assert!(matches!(prepared.components(ones(2, l + 1).view()), Err(Error::Shape { .. })));
         assert!(matches!(prepared.restore(ones(n, l + 1).view()), Err(Error::Shape { .. })));
         for text in ["normalise=total", "poisson", "crop=200.."] {
-            assert!(matches!(after(text).unwrap().loadings(ones(n + 1, 2).view()), Err(Error::Shape { .. })), "{text}");
+            assert!(
+                matches!(after(text).unwrap().1.loadings(ones(n + 1, 2).view()), Err(Error::Shape { .. })),
+                "{text}"
+            );
         }
         let nan = Array2::from_elem((n, l), f64::NAN);
         assert!(matches!(prepared.restore(nan.view()), Err(Error::Core(_))));
