@@ -129,7 +129,7 @@ fn after(steps: &[Step], known: Dataset, (h, w, _): (usize, usize, usize)) -> Re
     }
     let told = || {
         format!(
-            "After these steps the {} of the file are not those of the spectra any more, and left out.",
+            "After these steps the {} of the file are not those of the spectra any more, and are left out.",
             lost.join(" and the ")
         )
     };
