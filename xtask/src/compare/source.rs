@@ -78,7 +78,7 @@ fn scanned(data: &Path) -> Result<SpectrumImage> {
 }
 
 fn joins_pixels(step: &Step) -> bool {
-    matches!(step, Step::Bin(bin) if bin.rows * bin.columns > 1)
+    matches!(step, Step::Bin(bin) if bin.rows > 1 || bin.columns > 1)
 }
 
 /// What is known of the pixels and endmembers that remain, and what no longer is.
