@@ -55,7 +55,8 @@ pub fn scree(shares: &[f64], kept: usize, title: &str) -> Result<Figure> {
     legend.draw(&mut canvas, left + wide + 26.0, top)?;
     let all: f64 = 100.0 * shares.iter().take(kept).sum::<f64>();
     let caption = format!(
-        "The share of the variance along each of the first {} principal components; the {} taken have {all:.1} % together. Those of noise fall off slowly, along a line.",
+        "The share of the variance along each of the first {} principal components; the {} taken have {all:.1} % together. \
+         Those of noise fall off slowly, along a line.",
         shares.len(),
         kept.min(shares.len())
     );
