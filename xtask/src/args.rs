@@ -84,7 +84,7 @@ pub enum Command {
     /// Fit several methods to the same samples, and compare what they find, in one table and one report
     #[command(
         allow_negative_numbers = true,
-        after_help = "Examples:\n  cargo xtask compare digits.npz --truth labels --methods pca,nmf,kmeans,gmm,vae,ivae --out out/digits\n  cargo xtask compare scan.bcf --steps crop=0.25..10keV --methods pca,nmf,kmeans --components 4 --out out/scan\nWrites table.csv (a line for each method), index.html, a METHOD.npz of the columns and a METHOD_patterns.npy of the components, endmembers or centres of each, METHOD_maps.npy of the components of a spectrum image, axes.csv of scans and spectra, and figures/; an earlier comparison in the directory is replaced."
+        after_help = "Examples:\n  cargo xtask compare digits.npz --truth labels --methods pca,nmf,kmeans,gmm,vae,ivae --out out/digits\n  cargo xtask compare scan.bcf --steps crop=0.25..10keV --methods pca,nmf,kmeans --components 4 --out out/scan\nWrites table.csv (a line for each method), index.html, a METHOD.npz of the columns and a METHOD_patterns.npy of the components, endmembers or centres of each, METHOD_maps.npy of the components of a spectrum image, axes.csv of scans and spectra, and figures/; METHOD_origin.npy is what components are added to, as the mean to principal components, and factors.npy what steps divided the pixels of a scan by. An earlier comparison in the directory is replaced, also by one in which some, but not all, methods fail."
     )]
     Compare(Box<CompareArgs>),
     /// Time training, and PyTorch's beside it

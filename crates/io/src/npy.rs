@@ -27,6 +27,8 @@ enum Kind {
     Number(Sample),
     /// Byte strings of this length.
     Text(usize),
+    /// Strings of so many characters of four bytes, as numpy stores Python's own.
+    Unicode(usize),
 }
 
 /// What precedes the values.
@@ -68,6 +70,7 @@ impl Header {
         let size = match self.kind {
             Kind::Number(sample) => sample.size(),
             Kind::Text(length) => length,
+            Kind::Unicode(length) => length.checked_mul(4)?,
         };
         self.shape.iter().try_fold(size, |product, &n| product.checked_mul(n))
     }
@@ -82,7 +85,7 @@ impl Header {
     pub(crate) fn number(&self) -> std::result::Result<Sample, String> {
         match self.kind {
             Kind::Number(sample) => Ok(sample),
-            Kind::Text(_) => Err("holds text, expected numbers".into()),
+            Kind::Text(_) | Kind::Unicode(_) => Err("holds text, expected numbers".into()),
         }
     }
 }
@@ -104,6 +107,7 @@ impl Stored {
         match self.header.kind {
             Kind::Number(sample) => sample.name(),
             Kind::Text(_) => "bytes",
+            Kind::Unicode(_) => "text",
         }
     }
 
@@ -150,11 +154,20 @@ impl Stored {
         self.arrange(sample.to_i64(self.header.big_endian, &self.bytes))
     }
 
-    /// The text of a single byte string.
+    /// A single text.
     pub(crate) fn to_text(&self) -> Option<String> {
-        let text = std::str::from_utf8(&self.bytes).ok()?.trim_end_matches('\0');
-        (matches!(self.header.kind, Kind::Text(_)) && self.header.shape.iter().product::<usize>() == 1)
-            .then(|| text.to_owned())
+        if self.header.shape.iter().product::<usize>() != 1 {
+            return None;
+        }
+        let text = match self.header.kind {
+            Kind::Number(_) => None,
+            Kind::Text(_) => std::str::from_utf8(&self.bytes).ok().map(str::to_owned),
+            Kind::Unicode(_) => {
+                let code = if self.header.big_endian { u32::from_be_bytes } else { u32::from_le_bytes };
+                self.bytes.chunks_exact(4).map(|c| char::from_u32(code([c[0], c[1], c[2], c[3]]))).collect()
+            }
+        };
+        text.map(|text: String| text.trim_end_matches('\0').to_owned())
     }
 }
 
@@ -217,6 +230,7 @@ fn element(dtype: &DType) -> std::result::Result<(Kind, bool), String> {
     let big_endian = kind.endianness() == Endianness::Big;
     match kind.type_char().to_str() {
         "S" => Ok((Kind::Text(size), false)),
+        "U" => Ok((Kind::Unicode(size), big_endian)),
         code => {
             let code = code.chars().next().unwrap_or(' ');
             let sample = Sample::from_kind(code, size).ok_or_else(refuse)?;
@@ -320,5 +334,26 @@ mod tests {
             }
             assert_eq!(stored(kind, vec![1 << 40, 0]).to_f64().map(|a| a.len()), Ok(0));
         }
+    }
+
+    #[test]
+    fn text_of_python_is_read_in_either_order_of_bytes() {
+        let array = |descr: &str, shape: &str, text: &str, code: fn(u32) -> [u8; 4]| {
+            let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
+            header.push_str(&" ".repeat(63 - (10 + header.len()) % 64));
+            header.push('\n');
+            let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+            bytes.extend((header.len() as u16).to_le_bytes());
+            bytes.extend(header.as_bytes());
+            bytes.extend(text.chars().flat_map(|c| code(c as u32)));
+            Stored::parse(bytes)
+        };
+        for (descr, code) in [("<U3", u32::to_le_bytes as fn(u32) -> [u8; 4]), (">U3", u32::to_be_bytes)] {
+            let text = array(descr, "()", "µm\0", code).unwrap();
+            assert_eq!(text.to_text().as_deref(), Some("µm"), "{descr}");
+            assert_eq!(text.to_f64(), Err("holds text, expected numbers".into()));
+            assert_eq!(array(descr, "(2,)", "µm\0nm\0", code).unwrap().to_text(), None, "two are not one");
+        }
+        assert!(array("<U3", "()", "nm", u32::to_le_bytes).is_err(), "too short");
     }
 }

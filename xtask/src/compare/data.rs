@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use anyhow::{Context, Result, ensure};
-use ndarray::{Array1, ArrayView1};
+use anyhow::{Context, Result, anyhow, ensure};
+use ndarray::{Array1, Array2, ArrayView1, Axis as Dim};
 use parsimon_core::{Axis, Dataset, Patches, Range as Interval};
 use parsimon_spectra::Preparation;
 use parsimon_train::Split;
@@ -47,8 +47,8 @@ impl Samples {
                 -low
             ));
         }
-        let (truth_name, truth) = truth(args, &known)
-            .with_context(|| lost.as_deref().map_or(name.clone(), |lost| lost.trim_end_matches('.').to_owned()))?;
+        let after = lost.as_ref().map_or(String::new(), |lost| format!(". {lost}"));
+        let (truth_name, truth) = truth(args, &known).map_err(|error| anyhow!("{name}: {error:#}{after}"))?;
         notes.extend(lost);
         // A scan is one object: no row of it is like another that is left out.
         let holdout = if scan.is_some() { 0.0 } else { args.training.holdout };
@@ -64,6 +64,15 @@ impl Samples {
         }
         let known = Dataset { spectra: None, ..known };
         Ok(Self { patches, known, truth, truth_name, train, test, scan, energy, prepared, notes })
+    }
+
+    /// What each pixel of a scan was divided by, if steps did so and it can be taken back.
+    pub fn factors(&self) -> Result<Option<Array2<f64>>> {
+        let Some(prepared) = self.prepared.as_ref().filter(|p| p.is_linear() && self.scan.is_some()) else {
+            return Ok(None);
+        };
+        let factors = prepared.loadings(Array2::ones((self.patches.len(), 1)).view())?.index_axis_move(Dim(2), 0);
+        Ok(Some(factors).filter(|f| f.iter().any(|v| *v != 1.0)))
     }
 
     /// Rows that scores are of: those held out, or all if there are none.

@@ -116,8 +116,14 @@ fn patterns(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Opti
         None => figures::components(patterns.view(), &names, &explained, &title)?,
     };
     let corners = matches!(name, MethodName::Fcls | MethodName::Blu);
-    let noisy =
-        if corners { " Corners of the data in the plane they vary in, which noise may take below 0." } else { "" };
+    let noisy = match (corners, patterns.iter().any(|v| *v < 0.0)) {
+        (true, true) => {
+            " Corners of the data in the plane they vary in most: noise, and what the data vary by beyond that plane, takes some \
+             of them below 0."
+        }
+        (true, false) => " Corners of the data in the plane they vary in most.",
+        _ => "",
+    };
     let shares = if explained.is_empty() { "" } else { " In %: the share of the variance of the fitted rows." };
     let caption = format!("{} {}{noisy}{shares}", name.title(), figure.caption);
     Ok(Some(figure.named(&format!("{}_patterns", name.id()), &caption)))

@@ -61,6 +61,8 @@ pub fn ready(name: MethodName, args: &CompareArgs, samples: &Samples) -> Result<
         "{}: number of components is {k} (--components), accepted are 1 to {most} for {fitted} samples of {values} values",
         name.title()
     );
+    let mixed = matches!(name, MethodName::Fcls | MethodName::Blu);
+    ensure!(!mixed || k > 1, "{}: number of endmembers is {k} (--components), accepted are 2 and more", name.title());
     Ok(match name {
         MethodName::Pca => whole(Pca::params(k), components("components"))?,
         MethodName::Nmf => whole(Nmf::params(k).seed(seed), components("components, Frobenius norm"))?,

@@ -13,7 +13,7 @@ mod unmixed;
 use std::fmt::Write;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use indicatif::ProgressBar;
 use parsimon_report::Figure;
 use parsimon_report::html::{Report, Section, Table};
@@ -48,8 +48,9 @@ pub fn check(args: &CompareArgs) -> Result<()> {
 fn prepared(args: &CompareArgs) -> Result<(Samples, Vec<(MethodName, Ready)>)> {
     let mut methods = args.methods.clone();
     methods.sort_unstable();
-    methods.dedup();
-    ensure!(methods.len() == args.methods.len(), "--methods names a method twice");
+    if let Some(twice) = methods.windows(2).find(|pair| pair[0] == pair[1]) {
+        bail!("--methods names {} twice", twice[0].id());
+    }
     let samples = Samples::read(args)?;
     let ready = args.methods.iter().map(|&name| Ok((name, ready(name, args, &samples)?)));
     let ready = ready.collect::<Result<Vec<_>>>()?;
@@ -72,6 +73,11 @@ pub struct Compared {
 /// Fits and writes; nothing is written if no method can be fitted.
 pub fn compare(args: &CompareArgs) -> Result<Compared> {
     let out = Output::new(&args.out)?;
+    if let (Ok(data), Ok(folder)) = (args.data.canonicalize(), args.out.canonicalize()) {
+        let name = data.file_name().map(|f| f.to_string_lossy().into_owned()).unwrap_or_default();
+        let clash = data.parent() == Some(&folder) && files::is_result(&name);
+        ensure!(!clash, "{}: the results would replace it, accepted is another --out", args.data.display());
+    }
     let (samples, ready) = prepared(args)?;
     samples.notes.iter().for_each(|note| println!("note: {note}"));
     let (mut rows, mut failures) = (Vec::new(), Vec::new());
@@ -171,7 +177,11 @@ fn report(args: &CompareArgs, samples: &Samples, rows: &[Row], failures: &[Strin
                 "The first two columns of each method, coloured by the classes it found, if any."
             },
         ),
-        ("_scree", "How many components", "Where the variance falls to that of noise, further components are noise."),
+        (
+            "_scree",
+            "How many components",
+            "Where the variance falls to that of noise, further components are noise. They are of what varies about the mean: of a sum of materials whose shares add up to 1, as in FCLS and BLU, there is one material more than components above the noise.",
+        ),
         ("_patterns", "What the columns stand for", "Components, centres, or what a decoder makes of the columns."),
         ("_map_", "Maps", "Columns and classes where the samples are from."),
     ];

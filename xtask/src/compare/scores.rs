@@ -56,7 +56,7 @@ pub const NAMES: [&str; 12] = [
 
 /// What the scores mean.
 pub const MEANINGS: [&str; 12] = [
-    "share of the variance of the rows scored (about the mean of the fitted ones), those held out if there are any, that the way back from the columns gives",
+    "share of the variance of the rows scored (about the mean of the fitted ones), those held out if there are any, that the way back from the columns gives, limited to the range of the data; it grows with noise that is fitted, and so does not rank methods that unmix",
     "how far rows that are near in the columns are near in the data, both as they are; 1 is best (10 neighbours, 2,000 rows at most)",
     "held-out rows whose class is that of most of their 15 nearest fitted rows in the columns, each column in units of its standard deviation",
     "adjusted Rand index with the truth of the classes found: the method's own if it looks for kinds of samples, the largest if its columns are shares, else those of a mixture of as many Gaussians in its columns, if they are 20 at most",

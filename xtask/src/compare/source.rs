@@ -155,8 +155,8 @@ fn told(text: &str, steps: &[Step], is_scan: bool) -> String {
     }
     if (weighted || normalised) && is_scan {
         told.push_str(
-            " Factors of pixels are taken back from METHOD_maps.npy (rows, columns, components): of NMF, maps times patterns are the \
-             spectra without factors; of PCA, the same less their mean.",
+            " Factors of pixels (factors.npy) are taken back from METHOD_maps.npy (rows, columns, components): what a method makes of \
+             a pixel, without factors, is its maps times its patterns, and the factor times METHOD_origin.npy if there is one.",
         );
     }
     if weighted || normalised {

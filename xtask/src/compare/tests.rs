@@ -53,12 +53,13 @@ fn what_cannot_be_compared_is_told_before_any_work() {
     let images = Some(Patches::new(images, Scaling::unit(1)).unwrap());
     write_dataset(&data, &Dataset { images, ..Dataset::default() }).unwrap();
     let cases = [
-        ("--methods pca,pca", "twice"),
+        ("--methods pca,nmf,pca", "pca twice"),
         ("--truth labels", "no classes"),
         ("--steps bin=2", "holds images"),
         ("--holdout 1.5", "1.5"),
         ("--methods vae --boundary 3", "--boundary"),
         ("--methods vae,pca --components 0", "components is 0"),
+        ("--methods blu,pca --components 1", "Bayesian unmixing: number of endmembers is 1 (--components)"),
         ("--methods vae,tsne --components 4", "dimensions"),
         ("--methods vae --patience 3", "--patience"),
         ("--methods vae,kmeans --clusters 400", "400 clusters"),
@@ -68,6 +69,21 @@ fn what_cannot_be_compared_is_told_before_any_work() {
         assert!(error.contains(part), "{words}: {error}");
     }
     assert!(!out.exists(), "a command that fails leaves nothing");
+}
+
+#[test]
+fn results_do_not_replace_the_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let [data, other] = ["pca.npz", "samples.npz"].map(|name| folder.path().join(name));
+    made::write_line(&data);
+    std::fs::copy(&data, &other).unwrap();
+    let before = std::fs::read(&data).unwrap();
+    let error = compare("--methods kmeans --clusters 2", &data, folder.path()).unwrap_err().to_string();
+    assert!(error.contains("pca.npz") && error.contains("another --out"), "{error}");
+    assert!(std::fs::read(&data).unwrap() == before && !folder.path().join("table.csv").exists());
+    // A name of its own is safe beside them.
+    compare("--methods kmeans --clusters 2", &other, folder.path()).unwrap();
+    assert!(other.exists());
 }
 
 #[test]
@@ -152,6 +168,14 @@ fn a_made_scan_is_prepared_and_scored_by_what_is_known() {
     let axes = std::fs::read_to_string(out.join("axes.csv")).unwrap();
     let (energy, rows) = (axes.lines().last().unwrap(), axes.lines().nth(1).unwrap());
     assert!(energy.contains(",32,") && rows.contains(",18,") && out.join("nmf_maps.npy").exists(), "{axes}");
+    for file in ["factors.npy", "nmf_maps.npy"] {
+        assert!(out.join(file).exists(), "{file}");
+    }
+    score("", "fcls", "endmember_angle");
+    assert!(!out.join("factors.npy").exists(), "an earlier comparison had steps");
+    let words = "--methods nmf --components 3 --truth nope";
+    let error = format!("{:#}", compare(words, &data, &out).unwrap_err());
+    assert!(error.contains("d.npz: --truth is `nope`, accepted are labels"), "{error}");
     let words = "--methods nmf --components 3 --truth labels --steps bin-pixels=2";
     let error = format!("{:#}", compare(words, &data, &out).unwrap_err());
     assert!(error.contains("classes and numbers of single pixels"), "{error}");
