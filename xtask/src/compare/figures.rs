@@ -190,11 +190,35 @@ fn decoded(name: MethodName, fitted: &Fitted) -> Result<Option<Figure>> {
     Ok(Some(figure.named(&format!("{}_patterns", name.id()), &caption)))
 }
 
-/// Columns and classes where the samples are from: sites of a micrograph, or pixels of a scan.
+/// Columns and classes where the samples are from: sites of a micrograph, or pixels of a scan; columns of a line scan are lines.
 fn maps(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Vec<Figure>> {
     let mut drawn = Vec::new();
     let shares = fitted.patterns.as_ref().is_some_and(|p| p.shares);
-    for (c, column) in fitted.embedding.columns().iter().enumerate().take(MAPS) {
+    let mapped = |c: usize| -> Result<Array2<f32>> {
+        let maps = fitted.patterns.as_ref().and_then(|p| p.maps.as_ref());
+        let (h, w) = samples.scan.as_ref().map_or((samples.patches.len(), 1), |(h, w, _)| (*h, *w));
+        Ok(match maps {
+            Some(maps) => maps.index_axis(Axis(2), c).mapv(|v| v as f32),
+            None => Array2::from_shape_vec((h, w), fitted.embedding.columns()[c].mean.to_vec())?,
+        })
+    };
+    let columns = fitted.embedding.columns();
+    let line = samples.scan.as_ref().filter(|(h, w, _)| *h == 1 || *w == 1).filter(|_| !columns.is_empty());
+    if let Some((h, _, [y, x])) = line {
+        let axis = if *h == 1 { x } else { y };
+        let place = |i: usize| axis.value(i as f64);
+        let mut lines = Vec::new();
+        for (c, column) in columns.iter().enumerate().take(LINES) {
+            let points = mapped(c)?.iter().enumerate().map(|(i, v)| [place(i), f64::from(*v)]).collect();
+            lines.push(Line { name: &column.name, points });
+        }
+        let along = if axis.is_calibrated() { format!("{} ({})", axis.name, axis.unit) } else { axis.name.clone() };
+        let title = format!("{}: along the line", name.title());
+        let figure = figures::lines(&lines, Steps::Linear, &along, if shares { "share" } else { "column" }, &title)?;
+        let caption = figure.caption.clone();
+        drawn.push(figure.named(&format!("{}_map_profile", name.id()), &caption));
+    }
+    for (c, column) in columns.iter().enumerate().take(if line.is_some() { 0 } else { MAPS }) {
         let signed = column.mean.iter().any(|v| *v < 0.0);
         let style = MapStyle {
             name: format!("{}_map_{}", name.id(), column.name),
@@ -203,12 +227,8 @@ fn maps(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Vec<Figu
             colours: if signed { ColourMap::Diverging } else { ColourMap::Sequential },
             limits: shares.then_some((0.0, 1.0)),
         };
-        if let Some((h, w, axes)) = &samples.scan {
-            let values = match fitted.patterns.as_ref().and_then(|p| p.maps.as_ref()) {
-                Some(maps) => maps.index_axis(Axis(2), c).mapv(|v| v as f32),
-                None => Array2::from_shape_vec((*h, *w), column.mean.to_vec())?,
-            };
-            drawn.push(figures::field(values.view(), axes.each_ref(), &style)?);
+        if let Some((_, _, axes)) = &samples.scan {
+            drawn.push(figures::field(mapped(c)?.view(), axes.each_ref(), &style)?);
         } else if let Some((image, sites)) = samples.known.micrograph.as_ref().zip(samples.known.sites.as_ref()) {
             drawn.push(figures::site_map(image, sites, &column.mean.to_vec(), &style)?);
         }

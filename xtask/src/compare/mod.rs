@@ -44,6 +44,9 @@ pub fn check(args: &CompareArgs) -> Result<()> {
     prepared(args).map(|_| ())
 }
 
+/// Part of an endmember that may be below 0 without a note.
+const BELOW: f32 = 0.05;
+
 /// The samples, and the methods with all their parameters looked at.
 fn prepared(args: &CompareArgs) -> Result<(Samples, Vec<(MethodName, Ready)>)> {
     let mut methods = args.methods.clone();
@@ -91,6 +94,7 @@ pub fn compare(args: &CompareArgs) -> Result<Compared> {
                 println!("{}: {}", name.title(), line(&fitted));
                 let mut notes = ready.notes;
                 notes.extend(fitted.missing.drain(..).map(|what| format!("no {what}")));
+                notes.extend(doubts(&fitted));
                 let mut figures = figures::of(name, &fitted, &samples).unwrap_or_else(|error| {
                     notes.push(format!("no figures: {error:#}"));
                     Vec::new()
@@ -118,6 +122,27 @@ pub fn compare(args: &CompareArgs) -> Result<Compared> {
     let html = report(args, &samples, &rows, &failures)?;
     files::write(&out, &table(&rows), &html, &samples, &rows)?;
     Ok(Compared { fitted: rows.len(), failures })
+}
+
+/// What a reader of the scores and patterns should not believe.
+fn doubts(fitted: &Fitted) -> Vec<String> {
+    let mut found = Vec::new();
+    let explained = fitted.scores.iter().find(|(name, _)| *name == "explained").and_then(|(_, value)| *value);
+    if explained.is_some_and(|v| v < 0.0) {
+        found.push("the way back from its columns is further off than the mean of all samples".to_owned());
+    }
+    for (k, pattern) in fitted.patterns.iter().filter(|p| p.shares).flat_map(|p| p.values.outer_iter().enumerate()) {
+        let below: f32 = pattern.iter().map(|v| v.min(0.0).abs()).sum();
+        let all: f32 = pattern.iter().map(|v| v.abs()).sum();
+        if below > BELOW * all {
+            found.push(format!(
+                "{:.0} % of endmember a{} is below 0: the data vary by more than so many endmembers span, or by noise",
+                100.0 * below / all,
+                k + 1
+            ));
+        }
+    }
+    found
 }
 
 /// Scores in a line.

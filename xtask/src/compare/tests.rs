@@ -1,7 +1,8 @@
 use std::path::Path;
 
 use clap::Parser;
-use parsimon_core::{Dataset, Patches, Scaling};
+use ndarray::Array2;
+use parsimon_core::{Axis, Dataset, Image, Patches, Scaling, Sites, Spectra};
 use parsimon_datasets::{SpectrumImageParams, spectrum_image};
 use parsimon_io::write_dataset;
 
@@ -179,4 +180,37 @@ fn a_made_scan_is_prepared_and_scored_by_what_is_known() {
     let words = "--methods nmf --components 3 --truth labels --steps bin-pixels=2";
     let error = format!("{:#}", compare(words, &data, &out).unwrap_err());
     assert!(error.contains("classes and numbers of single pixels"), "{error}");
+}
+
+#[test]
+fn columns_along_a_line_are_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path().join("line.npz"), folder.path().join("out"));
+    let height = |i: usize, e: usize| (-((e as f64 - 10.0 - i as f64) / 4.0).powi(2)).exp() * 100.0;
+    let spectra =
+        Spectra::new(Array2::from_shape_fn((30, 50), |(i, e)| height(i, e)), Axis::new("energy", 0.5, 0.0, "eV"));
+    let [y, x] = ["y", "x"].map(|name| Axis::new(name, 2.0, 0.0, "nm"));
+    let micrograph = Some(Image::calibrated(Array2::from_elem((1, 30), 1.0), y, x).unwrap());
+    let sites = Some(Sites::grid((1, 30)));
+    write_dataset(&data, &Dataset { spectra: spectra.ok(), micrograph, sites, ..Dataset::default() }).unwrap();
+    compare("--methods nmf,kmeans --components 2 --clusters 2", &data, &out).unwrap();
+    let there = |file: &str| out.join("figures").join(file).exists();
+    assert!(there("nmf_map_profile.png") && there("kmeans_map_profile.png") && there("kmeans_map_class.png"));
+    assert!(!there("nmf_map_nmf1.png"), "a strip would tell less");
+    assert!(std::fs::read_to_string(out.join("index.html")).unwrap().contains("x (nm)"));
+}
+
+#[test]
+fn endmembers_that_no_sample_is_like_are_doubted() {
+    // Three materials where two are asked for: the third is taken off the other two.
+    let kind = |i: usize| [1.0f32, 1.0, 0.8][i % 3];
+    let images = ndarray::Array4::from_shape_fn((60, 1, 3, 1), |(i, _, x, _)| if i % 3 == x { kind(i) } else { 0.0 });
+    let samples = made::samples(Patches::new(images, Scaling::unit(1)).unwrap());
+    let of = |endmembers: usize| fitted(&parsimon_baselines::Fcls::params(endmembers), true, &samples).unwrap();
+    let doubted = doubts(&of(2));
+    assert!(doubted.len() == 2 && doubted[0].contains("endmember a1 is below 0"), "{doubted:?}");
+    let mut whole = of(3);
+    assert_eq!(doubts(&whole), Vec::<String>::new());
+    whole.scores = vec![("explained", Some(-0.1))];
+    assert!(doubts(&whole)[0].contains("the mean of all samples"));
 }
