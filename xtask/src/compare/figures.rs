@@ -160,8 +160,12 @@ fn spectra(
     };
     let lines: Vec<(String, Vec<[f64; 2]>)> = names.iter().enumerate().map(line).collect();
     let lines: Vec<Line<'_>> = lines.iter().map(|(name, points)| Line { name, points: points.clone() }).collect();
-    let unit = if energy.is_calibrated() { format!(" ({})", energy.unit) } else { String::new() };
-    Ok(figures::lines(&lines, Steps::Linear, &format!("{}{unit}", energy.name), y_label, title)?)
+    Ok(figures::lines(&lines, Steps::Linear, &along(energy), y_label, title)?)
+}
+
+/// Name of an axis, with its unit if it has one.
+fn along(axis: &parsimon_core::Axis) -> String {
+    if axis.is_calibrated() { format!("{} ({})", axis.name, axis.unit) } else { axis.name.clone() }
 }
 
 /// What the way back makes of the first two columns, all others at their median.
@@ -212,9 +216,9 @@ fn maps(name: MethodName, fitted: &Fitted, samples: &Samples) -> Result<Vec<Figu
             let points = mapped(c)?.iter().enumerate().map(|(i, v)| [place(i), f64::from(*v)]).collect();
             lines.push(Line { name: &column.name, points });
         }
-        let along = if axis.is_calibrated() { format!("{} ({})", axis.name, axis.unit) } else { axis.name.clone() };
         let title = format!("{}: along the line", name.title());
-        let figure = figures::lines(&lines, Steps::Linear, &along, if shares { "share" } else { "column" }, &title)?;
+        let figure =
+            figures::lines(&lines, Steps::Linear, &along(axis), if shares { "share" } else { "column" }, &title)?;
         let caption = figure.caption.clone();
         drawn.push(figure.named(&format!("{}_map_profile", name.id()), &caption));
     }

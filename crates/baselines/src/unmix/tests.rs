@@ -65,7 +65,7 @@ fn pure_rows_are_not_needed() {
 
 /// Prints the table of the README.
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "prints a table and asserts nothing in two minutes; its bounds are those of the tests around it"]
 fn table_of_the_readme() {
     for purest in [1.0, 0.85] {
         for sd in [Some(0.003), Some(0.02), Some(0.1), None] {
